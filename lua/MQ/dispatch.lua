@@ -1,0 +1,465 @@
+--- Carries what the core reports to whom it concerns: messages to callbacks, answers to the coroutines that wait for
+-- them, states to clients. One dispatch serves one Lua state in one process; a forked child gets another.
+-- Must not know: protocols, options, what a message looks like, which host loop runs.
+--
+-- Messages are pulled by a *worker*: a coroutine that takes one event after another and calls the callback itself, with
+-- nothing around the call, for a resume or a pcall a message costs more than all the rest. What may go wrong is
+-- settled when it does:
+--   * The callback parks: the worker is then stuck in it. When the next events come, the host finds it so, marks its
+--     listener busy and lets another worker pull. A busy listener's messages queue up; the worker that is inside it
+--     works them off once the callback has returned. So the messages of one listener stay in order, one at a time,
+--     and the others do not wait for it.
+--   * The callback raises: the worker dies of it, the host's guard reports it, another worker goes on.
+--
+-- Nothing here holds a client or a listener for good: `routes` and `clients` are weak, so a client that the program has
+-- forgotten is garbage together with its callbacks. What does hold a client: a coroutine that waits in one of its calls,
+-- a callback of its that has not returned, a parked start(), and, while the host's loop runs, a live subscription.
+
+local core = require "MQ.core"
+local host_loop = require "MQ.loop"
+
+local BATCH = 1024        -- events that one worker pulls before every other coroutine has had a turn
+local QUEUE_BATCH = 256   -- the same for a worker that works off a queue
+local SPARES = 64         -- workers kept for reuse
+
+local LOST = {}           -- in a queue: "the connection is lost", which a callback sees as nil
+
+local function nothing() end
+
+local function open(port)
+  local loop = host_loop.current()
+  local park, unpark, running = loop.park, loop.unpark, loop.running
+  local guard, after, run_until, sleep = loop.guard, loop.after, loop.run_until, loop.sleep
+  local pull = port.next
+
+  local dispatch = { port = port }
+
+  local weak_values = { __mode = "v" }
+  local routes = setmetatable({}, weak_values)     -- key → listener
+  local clients = setmetatable({}, weak_values)    -- id of a core client → client
+  local waiting = {}                               -- ticket → record of who waits
+  local outstanding = 0                            -- how many of those, and of those who wait for something else
+  local serving = {}                               -- clients with a parked start() → how many
+  local subscribed = {}                            -- clients with a live subscription, while the loop runs
+  local last_ticket, last_key = 0, 0
+
+  -- The worker that pulls: nil, or a coroutine that is "idle" (parked, nothing to pull), "called" (made ready) or
+  -- "pulling". One that is found pulling by somebody else is stuck in the callback of `current`.
+  local active, active_state, current
+  local inside = {}         -- worker → the busy listener that it is in
+  local spares, spare_count = {}, 0
+  local runs = loop.run and 0 or 1                 -- loops and start()s that run; a host that we do not run always does
+
+  ---------------------------------------------------------------------------------------------------- queues
+
+  local function hold(client, change)
+    local held = client.held + change
+    client.held = held
+    client.source:held(held)
+  end
+
+  local function enqueue(listener, item)
+    local queue = listener.queue
+    if not queue then
+      queue = { first = 1, last = 0 }
+      listener.queue = queue
+    end
+    queue.last = queue.last + 1
+    queue[queue.last] = item
+    hold(listener.client, 1)
+  end
+
+  local function dequeue(listener)
+    local queue = listener.queue
+    if not queue then
+      return nil
+    end
+    local item = queue[queue.first]
+    queue[queue.first] = nil
+    if queue.first == queue.last then
+      listener.queue = nil
+    else
+      queue.first = queue.first + 1
+    end
+    hold(listener.client, -1)
+    return item
+  end
+
+  --- Withdraws what waits for a listener that has been taken off, and makes it deaf.
+  function dispatch.silence(listener)
+    listener.deliver, listener.callback = nothing, nothing
+    local queue = listener.queue
+    if queue then
+      listener.queue = nil
+      hold(listener.client, queue.first - queue.last - 1)
+    end
+  end
+
+  --------------------------------------------------------------------------------------------------- workers
+
+  local died   -- forward: what the guard calls
+
+  local work   -- forward: a worker's body
+
+  local function get_worker()
+    if spare_count > 0 then
+      local co = spares[spare_count]
+      spares[spare_count] = nil
+      spare_count = spare_count - 1
+      unpark(co)
+      return co
+    end
+    return guard(died, work)
+  end
+
+  -- A busy listener gets a worker that works its queue off.
+  local function attend(listener)
+    listener.busy = true
+    inside[get_worker()] = listener
+  end
+
+  local function give(listener, item)
+    enqueue(listener, item)
+    if not listener.busy then
+      attend(listener)
+    end
+  end
+
+  --- Calls a listener with nil: its connection is lost. In order with its messages.
+  function dispatch.lost(listener)
+    give(listener, LOST)
+  end
+
+  -- Several callbacks for one pattern: each has its queue and its worker, so none waits for another.
+  local function fan_out(fan, a, b, c, d, e)
+    for _, listener in ipairs(fan.listeners) do
+      give(listener, { a, b, c, d, e })
+    end
+  end
+
+  local function work_off(listener)
+    local count = 0
+    while listener.queue do
+      local item = dequeue(listener)
+      if item == LOST then
+        listener.callback(nil)
+      else
+        listener.deliver(item[1], item[2], item[3], item[4], item[5])
+      end
+      count = count + 1
+      if count % QUEUE_BATCH == 0 then
+        sleep(0)
+      end
+    end
+    listener.busy = false
+  end
+
+  local function answer(record, a, b, c, d)
+    record.done = true
+    record[1], record[2], record[3], record[4] = a, b, c, d
+    if record.co then
+      unpark(record.co)
+    end
+  end
+
+  local function control(form, id, a, b, c, d)
+    if form == -2 then
+      local client = clients[id]
+      if client then
+        client.handle(client, id, a, b, c, d)
+      end
+      return
+    end
+    local record = waiting[id]
+    if record then
+      waiting[id] = nil
+      outstanding = outstanding - 1
+      if form == 0 then
+        answer(record, true, a)
+      else
+        answer(record, nil, a, b, c)
+      end
+    end
+  end
+
+  -- The hot path. Every message of every subscription comes through this loop.
+  local function drain(me)
+    for _ = 1, BATCH do
+      local key, a, b, c, d, e = pull()
+      if not key then
+        return
+      elseif key > 0 then
+        local listener = routes[key]
+        if listener then
+          if not listener.busy then
+            current = listener
+            listener.deliver(a, b, c, d, e)
+            if active ~= me then
+              return   -- it parked, and another worker pulls now
+            end
+          elseif listener.listeners then
+            fan_out(listener, a, b, c, d, e)
+          else
+            enqueue(listener, { a, b, c, d, e })
+          end
+        end
+      else
+        control(key, a, b, c, d, e)
+      end
+    end
+  end
+
+  local function attend_to(me)
+    if active == me then
+      active_state = "pulling"
+      drain(me)
+    end
+    local listener = inside[me]
+    if listener then
+      work_off(listener)
+      inside[me] = nil
+    end
+  end
+
+  -- What a worker touched is on the stack of attend_to, which has returned when the worker parks: the stack of a parked
+  -- worker would else keep a forgotten client alive.
+  function work()
+    local me = running()
+    while true do
+      attend_to(me)
+      if active == me then
+        current = nil
+        active_state = "idle"
+        repeat
+          park()
+        until active_state == "called" or active ~= me
+      elseif spare_count < SPARES then
+        spare_count = spare_count + 1
+        spares[spare_count] = me
+        repeat
+          park()
+        until active == me or inside[me]
+      else
+        return
+      end
+    end
+  end
+
+  local function report(client, traceback)
+    local on_error = client and client.on_error
+    if on_error then
+      guard(function(_, _, again)
+        io.stderr:write("MQ: error in on_error: ", again, "\n")
+      end, on_error, client, traceback)
+    else
+      io.stderr:write("MQ: error in a callback: ", traceback, "\n")
+    end
+  end
+
+  function died(co, _, traceback)
+    local listener = inside[co]
+    inside[co] = nil
+    if active == co then
+      listener = current
+      active, active_state, current = nil, nil, nil
+    end
+    if listener then
+      if listener.queue then
+        attend(listener)
+      else
+        listener.busy = false
+      end
+    end
+    report(listener and listener.client, traceback)
+  end
+
+  -- The host calls this when there is something to pull.
+  local function wake()
+    if active_state == "idle" then
+      active_state = "called"
+      unpark(active)
+    elseif active_state ~= "called" then
+      if active then
+        current.busy = true
+        inside[active] = current
+        current = nil
+      end
+      active_state = "called"
+      active = get_worker()
+    end
+  end
+
+  --- Runs a callback that is no subscription's (on_connect …) in a coroutine of its own.
+  function dispatch.call(client, fn, ...)
+    guard(function(_, _, traceback)
+      report(client, traceback)
+    end, fn, client, ...)
+  end
+
+  --------------------------------------------------------------------------------------------------- waiting
+
+  --- Waits until `record.done`, at most `seconds` where given; true where it is done. Whoever completes it uses
+  -- dispatch.complete. Parks the coroutine; runs the loop where nothing can park.
+  function dispatch.await(record, seconds)
+    if record.done then
+      return true
+    end
+    local co = running()
+    local stop
+    if seconds then
+      stop = after(seconds, function()
+        record.late = true
+        if co then
+          unpark(co)
+        end
+      end)
+    end
+    if co then
+      record.co = co
+      repeat
+        park()
+      until record.done or record.late
+      record.co = nil
+    elseif run_until then
+      run_until(function()
+        return record.done or record.late
+      end)
+    end
+    if stop then
+      stop()
+    end
+    return record.done == true
+  end
+  local await = dispatch.await
+
+  --- Ends the wait for `record` with these results.
+  dispatch.complete = answer
+
+  --- A record that is waited for without a ticket: the loop does not end before forget(record).
+  function dispatch.expect()
+    outstanding = outstanding + 1
+    return {}
+  end
+
+  function dispatch.forget()
+    outstanding = outstanding - 1
+  end
+
+  function dispatch.ticket()
+    last_ticket = last_ticket + 1
+    return last_ticket
+  end
+
+  function dispatch.key()
+    last_key = last_key + 1
+    return last_key
+  end
+
+  --- Who waits for the ticket `old` waits for `ticket` from now on.
+  function dispatch.move_ticket(old, ticket)
+    waiting[ticket], waiting[old] = waiting[old], nil
+  end
+
+  --- Waits for the answer to an accepted ticket, at most `seconds` where given: true, detail or nil, err, code, detail.
+  function dispatch.wait(ticket, seconds)
+    local record = {}
+    waiting[ticket] = record
+    outstanding = outstanding + 1
+    if not await(record, seconds) then
+      if record.late then
+        return nil, ("no answer within %s s"):format(seconds), "timeout"
+      end
+      return nil, "nothing is left that could answer: the process has been forked", "closed"
+    end
+    return record[1], record[2], record[3], record[4]
+  end
+
+  --------------------------------------------------------------------------------------------------- clients
+
+  --- Enters a client under the id of one of its core clients. client.handle(client, id, state, …) hears of its states.
+  function dispatch.enter(id, client)
+    clients[id] = client
+  end
+
+  function dispatch.leave(id)
+    clients[id] = nil
+  end
+
+  --- Sets what gets the messages of a key: a listener, { listeners = …, busy = true }, or nil.
+  function dispatch.route(key, listener)
+    routes[key] = listener
+  end
+
+  --- Every client that is still there, for whoever ends the program.
+  function dispatch.clients()
+    local list, seen = {}, {}
+    for _, client in pairs(clients) do
+      if not seen[client] then
+        seen[client] = true
+        list[#list + 1] = client
+      end
+    end
+    return list
+  end
+
+  --- Told when a client gets its first subscription and when it loses its last.
+  function dispatch.subscribed(client, live)
+    client.live = live
+    if runs > 0 then
+      subscribed[client] = live or nil
+    end
+  end
+
+  -- While the loop runs, a client with a subscription is in use, whether or not the program kept a reference.
+  local function loop_state(begins)
+    runs = runs + (begins and 1 or -1)
+    if begins and runs == 1 then
+      for _, client in pairs(clients) do
+        if client.live then
+          subscribed[client] = true
+        end
+      end
+    elseif runs == 0 then
+      subscribed = {}
+    end
+  end
+
+  --- A client's start() begins (true) or ends to wait.
+  function dispatch.serve(client, begins)
+    local count = (serving[client] or 0) + (begins and 1 or -1)
+    serving[client] = count > 0 and count or nil
+    loop_state(begins)
+  end
+
+  -- A forked child inherits the parent's loop, and must not wait for the parent's answers.
+  local function alive()
+    return core.port() == port
+      and (outstanding > 0 or next(subscribed) ~= nil or next(serving) ~= nil)
+  end
+
+  dispatch.stop = loop.watch(port:fd(), wake, { alive = alive, running = loop_state })
+  return dispatch
+end
+
+local dispatch = {}
+local instance
+
+--- The dispatch of this process.
+function dispatch.here()
+  local port = core.port()
+  if instance then
+    if instance.port == port then
+      return instance
+    end
+    instance.stop()
+  end
+  instance = open(port)
+  return instance
+end
+
+--- The same, or nil where nothing of MQ has been used yet.
+function dispatch.opened()
+  return instance and instance.port == core.port() and instance or nil
+end
+
+return dispatch

@@ -1,0 +1,62 @@
+--- MQ: message queues for Lua. MQ.redis is loaded on demand, so are MQ.loop and MQ.connect's protocol.
+-- Must not know: anything that a protocol's module knows.
+
+local host_loop = require "MQ.loop"
+local url = require "MQ.url"
+
+local MQ = {}
+
+local modules = { redis = "MQ.redis" }
+
+local function protocols()
+  local names = {}
+  for name in pairs(modules) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
+--- Makes a client from a URL: redis://user:password@host:6379/0?timeout=5, rediss://…, unix:///run/redis.sock?db=1.
+-- `opt` may add options that no URL can hold, and wins. Raises at the caller's line where the URL or an option is wrong.
+function MQ.connect(address, opt)
+  local protocol, given, query = url.parse(address)
+  if not protocol then
+    error("MQ.connect: " .. given, 2)
+  end
+  if not modules[protocol] then
+    error(("MQ.connect: this version has no %s; it has: %s"):format(protocol, protocols()), 2)
+  end
+  if opt ~= nil and type(opt) ~= "table" then
+    error(("MQ.connect: expected a table of options after the URL (got a %s)"):format(type(opt)), 2)
+  end
+  for name, value in pairs(opt or {}) do
+    given[name], query[name] = value, nil
+  end
+  local mq, err, code, blame = require(modules[protocol]).make(given, query)
+  if blame then
+    error("MQ.connect: " .. err, 2)
+  end
+  return mq, err, code
+end
+
+--- Chooses the host loop by name, before the first client is made.
+function MQ.use(name)
+  local ok, result = pcall(host_loop.use, name)
+  if not ok then
+    error(result, 2)
+  end
+  return result
+end
+
+return setmetatable(MQ, {
+  __index = function(_, name)
+    if modules[name] then
+      return require(modules[name])
+    elseif name == "loop" then
+      return host_loop.current()
+    elseif name == "_VERSION" then
+      return require("MQ.core").version
+    end
+  end,
+})

@@ -1,0 +1,325 @@
+--- The loop of a program that has none: coroutines, timers, and the wait for the port.
+-- Must not know: clients, messages, what the watched descriptor carries. It cannot watch a descriptor of another kind:
+-- it blocks in the port's own wait.
+--
+-- A turn: every coroutine that was ready when it began, then the timers that are due, then the watchers when there is
+-- something for them; it blocks when no coroutine is ready. run() ends when nothing is left that could wake anything.
+--
+-- A coroutine that the program made itself (coroutine.create, coroutine.wrap) may wait here too: whoever resumed it sees
+-- it yield, and the loop resumes it directly when its answer is there.
+
+local compat = require "MQ.compat"
+local timers = require "MQ.timers"
+
+local create, resume, status, yield = coroutine.create, coroutine.resume, coroutine.status, coroutine.yield
+local close_coroutine = coroutine.close
+local pack, unpack, yieldable = compat.pack, compat.unpack, compat.yieldable
+
+local PARK = {}            -- what a parked coroutine yields: tells a park from a coroutine's own yield
+local DEEPEST = 64         -- loops inside loops: each is a C call deep, and Lua bounds those
+
+local function interrupted(err)
+  return type(err) == "string" and err:find("interrupted!$") ~= nil
+end
+
+local function new(clock)
+  local now, wait = clock.now, clock.wait
+
+  local ready, arguments, head, tail = {}, {}, 1, 0
+  local tasks = {}                                       -- spawned and not ended: a task is no garbage while it waits
+  local guards = setmetatable({}, { __mode = "k" })
+  local heap = timers.new()
+  local watchers = {}
+  local depth, runs = 0, 0                               -- loops on the stack; those of them that are run()
+
+  local loop = { name = "own" }
+
+  --- Where the end of a coroutine by an error goes when nobody guards it. Replace it to log elsewhere.
+  function loop.on_error(_, traceback)
+    io.stderr:write("MQ: error in a coroutine: ", traceback, "\n")
+  end
+
+  local function unpark(co, ...)
+    tail = tail + 1
+    ready[tail] = co
+    if select("#", ...) > 0 then
+      arguments[tail] = pack(...)
+    end
+  end
+
+  local function park()
+    return yield(PARK)
+  end
+
+  local function spawn(fn, ...)
+    local co = create(fn)
+    tasks[co] = true
+    unpark(co, ...)
+    return co
+  end
+
+  local function died(co, err)
+    -- LuaJIT raises the interpreter's interrupt in whichever coroutine runs; it is meant for the program.
+    if interrupted(err) then
+      error(err, 0)
+    end
+    local traceback = debug.traceback(co, tostring(err))
+    if close_coroutine then
+      close_coroutine(co)
+    end
+    local guard = guards[co]
+    if guard then
+      guard(co, err, traceback)
+    else
+      loop.on_error(co, traceback, err)
+    end
+  end
+
+  local function step(co, values)
+    -- It may have ended, or have been resumed by somebody else, since it was made ready.
+    local state = status(co)
+    if state ~= "suspended" then
+      if state == "dead" then
+        tasks[co] = nil
+      end
+      return
+    end
+    local ok, yielded
+    if values then
+      ok, yielded = resume(co, unpack(values, 1, values.n))
+    else
+      ok, yielded = resume(co)
+    end
+    if yielded ~= PARK and status(co) == "dead" then
+      tasks[co] = nil
+      if not ok then
+        died(co, yielded)
+      end
+    end
+  end
+
+  -- `head` and `tail` belong to every loop on the stack, so that one inside another goes on where this one is.
+  local function run_ready()
+    local last = tail
+    while head <= last and head <= tail do
+      local co, values = ready[head], arguments[head]
+      ready[head] = nil
+      if values then
+        arguments[head] = nil
+      end
+      head = head + 1
+      if head > tail then
+        head, tail, last = 1, 0, 0
+      end
+      step(co, values)
+    end
+  end
+
+  local function run_due()
+    local time, newest = now(), heap.sequence
+    while true do
+      local entry = heap[1]
+      if not entry or entry.at > time or entry.sequence > newest then
+        return
+      end
+      timers.remove(heap, entry)
+      if entry.period then
+        -- Late by more than a period: the missed calls are left out, not made up for.
+        timers.add(heap, entry, math.max(entry.at + entry.period, time))
+      end
+      entry.fire(entry)
+    end
+  end
+
+  local function watchers_alive()
+    for _, watcher in ipairs(watchers) do
+      if watcher.state.alive() then
+        return true
+      end
+    end
+    return false
+  end
+
+  local function run_watchers()
+    for index = #watchers, 1, -1 do
+      watchers[index].fn()
+    end
+  end
+
+  local function announce(running)
+    for _, watcher in ipairs(watchers) do
+      watcher.state.running(running)
+    end
+  end
+
+  local function serve(done)
+    while true do
+      run_ready()
+      if heap[1] then
+        run_due()
+      end
+      if done and done() then
+        return true
+      end
+      local seconds
+      if head <= tail then
+        seconds = 0
+      elseif heap[1] then
+        seconds = math.max(heap[1].at - now(), 0)
+      elseif not watchers_alive() then
+        return false
+      end
+      if wait(seconds) then
+        run_watchers()
+      end
+    end
+  end
+
+  local function enter(done)
+    if depth >= DEEPEST then
+      error("MQ: more than " .. DEEPEST .. " waits inside one another where none can yield", 3)
+    end
+    depth = depth + 1
+    local ok, result = pcall(serve, done)
+    depth = depth - 1
+    if not ok then
+      error(result, 0)
+    end
+    return result
+  end
+
+  local function fire_task(entry)
+    spawn(entry.fn)
+  end
+
+  local function fire_sleeper(entry)
+    entry.over = true
+    unpark(entry.co)
+  end
+
+  local function fire_direct(entry)
+    entry.fn()
+  end
+
+  local Timer = { __name = "MQ.timer" }
+  Timer.__index = Timer
+
+  --- Ends the timer. May be called twice.
+  function Timer:stop()
+    timers.remove(heap, self)
+    self.period = nil
+    return true
+  end
+
+  local function timer(name, seconds, fn, period)
+    if type(seconds) ~= "number" or not (seconds >= 0) then
+      error(("loop.%s: seconds must be a number that is not negative (got %s)"):format(name, tostring(seconds)), 3)
+    end
+    if type(fn) ~= "function" then
+      error(("loop.%s: expected a function (got %s)"):format(name, type(fn)), 3)
+    end
+    local entry = setmetatable({ fn = fn, period = period, fire = fire_task }, Timer)
+    timers.add(heap, entry, now() + seconds)
+    return entry
+  end
+
+  --- Calls fn in a coroutine of its own every so many seconds, until stop().
+  function loop.at(seconds, fn)
+    local entry = timer("at", seconds, fn, seconds)
+    return entry
+  end
+
+  --- Calls fn in a coroutine of its own once.
+  function loop.timeout(seconds, fn)
+    local entry = timer("timeout", seconds, fn)
+    return entry
+  end
+
+  function loop.after(seconds, fn)
+    local entry = { fn = fn, fire = fire_direct }
+    timers.add(heap, entry, now() + seconds)
+    return function()
+      timers.remove(heap, entry)
+    end
+  end
+
+  function loop.sleep(seconds)
+    if type(seconds) ~= "number" then
+      error("loop.sleep: seconds must be a number (got " .. type(seconds) .. ")", 2)
+    end
+    local co = yieldable()
+    local entry = { co = co, fire = fire_sleeper }
+    if not co then
+      entry.fire = function()
+        entry.over = true
+      end
+    elseif not (seconds > 0) then
+      unpark(co)
+      park()
+      return
+    end
+    timers.add(heap, entry, now() + seconds)
+    if co then
+      repeat
+        park()
+      until entry.over
+    else
+      enter(function()
+        return entry.over
+      end)
+    end
+  end
+
+  function loop.guard(guard, fn, ...)
+    local co = spawn(fn, ...)
+    guards[co] = guard
+    return co
+  end
+
+  function loop.watch(_, fn, state)
+    local watcher = { fn = fn, state = state }
+    watchers[#watchers + 1] = watcher
+    for _ = 1, runs do
+      state.running(true)
+    end
+    return function()
+      for index, each in ipairs(watchers) do
+        if each == watcher then
+          table.remove(watchers, index)
+          return
+        end
+      end
+    end
+  end
+
+  --- Runs until nothing is left to do.
+  function loop.run()
+    runs = runs + 1
+    announce(true)
+    local ok, err = pcall(enter)
+    runs = runs - 1
+    announce(false)
+    if not ok then
+      error(err, 0)
+    end
+  end
+
+  function loop.run_until(done)
+    return enter(done)
+  end
+
+  loop.spawn, loop.park, loop.unpark, loop.running = spawn, park, unpark, yieldable
+  loop.now = now
+  loop.new = new     -- another loop with another clock
+
+  return loop
+end
+
+local core = require "MQ.core"
+
+return new {
+  now = core.now,
+  wait = function(seconds)
+    return core.port():wait(seconds)
+  end,
+}

@@ -1,0 +1,380 @@
+--- What may be written in MQ:new{…} and in a call's last argument, and what is wrong with what was written.
+-- Must not know: sockets, the core, what an option does. It turns a user's table into the flat one that the core takes.
+
+local options = {}
+
+local huge = math.huge
+
+------------------------------------------------------------------------------------------------------------ kinds
+
+local function quote(value)
+  if type(value) == "string" then
+    if #value > 40 then
+      value = value:sub(1, 37) .. "..."
+    end
+    return '"' .. value:gsub('[%c"\\]', function(c) return ("\\%03d"):format(c:byte()) end) .. '"'
+  elseif type(value) == "table" or type(value) == "function" or type(value) == "userdata" then
+    return "a " .. type(value)
+  end
+  return tostring(value)
+end
+
+local function range(spec)
+  if spec.max and spec.max < huge then
+    return (" from %s to %s"):format(spec.min, spec.max)
+  elseif spec.min then
+    return (" of at least %s"):format(spec.min)
+  end
+  return ""
+end
+
+local function in_range(spec, number)
+  return number == number and number >= (spec.min or -huge) and number <= (spec.max or huge) and number < huge
+end
+
+-- Each kind says what it expects, and gives back the value as the core wants it, or nil.
+local kinds = {}
+
+kinds.string = {
+  expected = function(spec) return spec.empty and "a string" or "a string that is not empty" end,
+  parse = function(spec, value)
+    if type(value) == "string" and (spec.empty or value ~= "") then
+      return value
+    end
+  end,
+}
+
+kinds.number = {
+  expected = function(spec) return "a number" .. range(spec) end,
+  parse = function(spec, value)
+    if type(value) == "number" and in_range(spec, value) then
+      return value
+    end
+  end,
+}
+
+kinds.integer = {
+  expected = function(spec) return "an integer" .. range(spec) end,
+  parse = function(spec, value)
+    if spec.digits and type(value) == "string" and value:find("^%d+$") then
+      value = tonumber(value)
+    end
+    if type(value) == "number" and in_range(spec, value) and value % 1 == 0 then
+      return math.floor(value)   -- 6379.0 is an integer, too
+    end
+  end,
+}
+
+kinds.boolean = {
+  expected = function() return "true or false" end,
+  parse = function(_, value)
+    if type(value) == "boolean" then
+      return value
+    end
+  end,
+}
+
+kinds["function"] = {
+  expected = function() return "a function" end,
+  parse = function(_, value)
+    if type(value) == "function" then
+      return value
+    end
+  end,
+}
+
+kinds.choice = {
+  expected = function(spec)
+    local list = {}
+    for index, each in ipairs(spec.choices) do
+      list[index] = quote(each)
+    end
+    return "one of " .. table.concat(list, ", ")
+  end,
+  parse = function(spec, value)
+    for _, each in ipairs(spec.choices) do
+      if value == each then
+        return value
+      end
+    end
+  end,
+}
+
+kinds.strings = {
+  expected = function() return "a list of strings, not empty" end,
+  parse = function(_, value)
+    if type(value) ~= "table" or #value == 0 then
+      return nil
+    end
+    local list = {}
+    for index, each in ipairs(value) do
+      if type(each) ~= "string" or each == "" then
+        return nil
+      end
+      list[index] = each
+    end
+    for key in pairs(value) do
+      if list[key] == nil then
+        return nil
+      end
+    end
+    return list
+  end,
+}
+
+-- true | false | a table of options of its own, whose values go into the flat table as NAME_OPTION.
+kinds.group = {
+  expected = function(spec)
+    local names = {}
+    for name in pairs(spec.members) do
+      names[#names + 1] = name
+    end
+    table.sort(names)
+    return "true, false or {" .. table.concat(names, ", ") .. "}"
+  end,
+  parse = function(_, value)
+    if type(value) == "boolean" or type(value) == "table" then
+      return value
+    end
+  end,
+}
+
+------------------------------------------------------------------------------------------------------- the options
+
+--- The options that every protocol takes. `db`, `vhost` and `keepalive` mean something to one of them only; all take
+-- them, so that one table serves three.
+options.common = {
+  host = { kind = "string", default = "localhost", example = 'host = "localhost"' },
+  port = { kind = "integer", min = 1, max = 65535, digits = true, example = "port = 6379" },
+  hosts = { kind = "strings", example = 'hosts = {"one:6379", "two:6379"}' },
+  username = { kind = "string", empty = true, example = 'username = "…"' },
+  password = { kind = "string", empty = true, secret = true, example = 'password = "…"' },
+  auth = { kind = "string", empty = true, secret = true, example = 'auth = "…"' },
+  db = { kind = "integer", min = 0, max = 2147483647, digits = true, example = "db = 0" },
+  vhost = { kind = "string", example = 'vhost = "/"' },
+  keepalive = { kind = "number", min = 0, max = 65535, default = 30, example = "keepalive = 30" },
+  timeout = { kind = "number", min = 0.001, max = 1e6, default = 10, example = "timeout = 10" },
+  tls = {
+    kind = "group", default = false, example = "tls = true",
+    members = {
+      ca = { kind = "string", example = 'ca = "ca.pem"' },
+      cert = { kind = "string", example = 'cert = "client.pem"' },
+      key = { kind = "string", example = 'key = "client.key"' },
+      server_name = { kind = "string", example = 'server_name = "broker.example"' },
+      alpn = { kind = "strings", example = 'alpn = {"mqtt"}' },
+      verify = { kind = "boolean", default = true, example = "verify = true" },
+    },
+  },
+  reconnect = {
+    kind = "group", default = true, example = "reconnect = true",
+    members = {
+      min = { kind = "number", min = 0.001, max = 1e6, default = 0.1, example = "min = 0.1" },
+      max = { kind = "number", min = 0.001, max = 1e6, default = 30, example = "max = 30" },
+      attempts = { kind = "integer", min = 0, max = 1e9, default = 0, example = "attempts = 10" },
+    },
+  },
+  max_queue = { kind = "integer", min = 1, max = 2 ^ 31, default = 100000, example = "max_queue = 100000" },
+  max_queue_bytes = {
+    kind = "integer", min = 1, max = 2 ^ 40, default = 64 * 2 ^ 20, example = "max_queue_bytes = 64 * 2^20",
+  },
+  max_pending = { kind = "integer", min = 1, max = 2 ^ 31, default = 65536, example = "max_pending = 65536" },
+  max_packet = { kind = "integer", min = 64, max = 2 ^ 31, default = 64 * 2 ^ 20, example = "max_packet = 64 * 2^20" },
+  overflow = {
+    kind = "choice", choices = { "block", "drop_oldest", "drop_newest", "error" }, default = "block",
+    example = 'overflow = "block"',
+  },
+  on_error = { kind = "function", lua = true, example = "on_error = function (mq, err, code) … end" },
+  on_connect = { kind = "function", lua = true, example = "on_connect = function (mq) … end" },
+  on_disconnect = { kind = "function", lua = true, example = "on_disconnect = function (mq, err, code) … end" },
+}
+
+--- The common options with a protocol's own in place of, or besides, them.
+function options.extend(own)
+  local all = {}
+  for name, spec in pairs(options.common) do
+    all[name] = spec
+  end
+  for name, spec in pairs(own) do
+    all[name] = spec
+  end
+  return all
+end
+
+-------------------------------------------------------------------------------------------------------- the checks
+
+-- Edits from a to b: insertions, deletions, replacements, and swaps of neighbours.
+local function distance(a, b)
+  local rows = { [0] = {} }
+  for j = 0, #b do
+    rows[0][j] = j
+  end
+  for i = 1, #a do
+    local row = { [0] = i }
+    rows[i] = row
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and 0 or 1
+      local best = math.min(rows[i - 1][j] + 1, row[j - 1] + 1, rows[i - 1][j - 1] + cost)
+      if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+        best = math.min(best, rows[i - 2][j - 2] + 1)
+      end
+      row[j] = best
+    end
+  end
+  return rows[#a][#b]
+end
+
+--- The name in `specs` that is closest to `name`, or nil where `specs` is empty.
+function options.nearest(specs, name)
+  local nearest, least
+  local wanted = tostring(name):sub(1, 64):lower()
+  for known in pairs(specs) do
+    local edits = distance(wanted, known)
+    if not least or edits < least or (edits == least and known < nearest) then
+      nearest, least = known, edits
+    end
+  end
+  return nearest
+end
+
+local function unknown(specs, name)
+  local nearest = options.nearest(specs, name)
+  local shown = type(name) == "string" and quote(name) or "[" .. quote(name) .. "]"
+  if not nearest then
+    return ("unknown option %s: none are taken here"):format(shown)
+  end
+  return ("unknown option %s; did you mean %q?"):format(shown, nearest)
+end
+
+local function wrong(name, spec, value)
+  local got = spec.secret and ("a " .. type(value)) or quote(value)
+  return ("option %q must be %s, not %s; write %s")
+    :format(name, kinds[spec.kind].expected(spec), got, spec.example)
+end
+
+local check   -- forward: groups have options of their own
+
+local function check_group(name, spec, value, flat)
+  local members = value
+  if value == true or value == false then
+    flat[name] = value
+    members = {}
+  else
+    flat[name] = true
+  end
+  local inner, err = check(spec.members, members)
+  if not inner then
+    return nil, ("in %q: %s"):format(name, err)
+  end
+  for member, each in pairs(inner) do
+    flat[name .. "_" .. member] = each
+  end
+  return true
+end
+
+function check(specs, given)
+  local flat = {}
+  for name in pairs(given) do
+    if not specs[name] then
+      return nil, unknown(specs, name)
+    end
+  end
+  for name, spec in pairs(specs) do
+    local value = given[name]
+    if value == nil then
+      value = spec.default
+    end
+    if value ~= nil then
+      local parsed = kinds[spec.kind].parse(spec, value)
+      if parsed == nil then
+        return nil, wrong(name, spec, value)
+      end
+      if spec.kind == "group" then
+        local ok, err = check_group(name, spec, parsed, flat)
+        if not ok then
+          return nil, err
+        end
+      else
+        flat[name] = parsed
+      end
+    end
+  end
+  return flat
+end
+
+--- Checks `given` (a table, or nil) against `specs`. Returns a flat table with the defaults filled in, or nil and what
+-- is wrong with which option and what to write instead.
+function options.check(specs, given)
+  if given == nil then
+    given = {}
+  elseif type(given) ~= "table" then
+    return nil, ("expected a table of options, not %s"):format(quote(given))
+  end
+  return check(specs, given)
+end
+
+--- A value that came as text (a URL's query, a command line), as its option's kind wants it. Text that does not fit
+-- stays as it is, so that the check names it.
+local function read(spec, text)
+  if spec.kind == "number" or spec.kind == "integer" then
+    return tonumber(text) or text
+  elseif spec.kind == "boolean" or spec.kind == "group" then
+    if text == "true" or text == "false" then
+      return text == "true"
+    end
+  elseif spec.kind == "strings" then
+    local list = {}
+    for each in text:gmatch("[^,]+") do
+      list[#list + 1] = each
+    end
+    return list
+  end
+  return text
+end
+
+--- Puts options that came as text into `given`. The members of `tls` may stand for themselves: ca=ca.pem.
+function options.read(specs, texts, given)
+  for name, text in pairs(texts) do
+    local member = not specs[name] and specs.tls.members[name]
+    if member then
+      if type(given.tls) ~= "table" then
+        given.tls = {}
+      end
+      given.tls[name] = read(member, text)
+    else
+      given[name] = text
+      if specs[name] then
+        given[name] = read(specs[name], text)
+      end
+    end
+  end
+end
+
+local function with_port(address, port)
+  if address:find("^%[.*%]$") or not address:find(":", 1, true) then
+    return address .. ":" .. port
+  elseif address:find("^[^:]+:%d+$") or address:find("^%[.*%]:%d+$") then
+    return address
+  end
+end
+
+--- What no single option can say: how they go together. Changes `flat`; true, or nil and what is wrong.
+function options.settle(flat)
+  if flat.reconnect_min > flat.reconnect_max then
+    return nil, ('in "reconnect": min (%s) is greater than max (%s); write reconnect = {min = 0.1, max = 30}')
+      :format(flat.reconnect_min, flat.reconnect_max)
+  end
+  if (flat.tls_cert == nil) ~= (flat.tls_key == nil) then
+    return nil, 'in "tls": a client certificate needs both, cert and key; write tls = {cert = "client.pem", key = "client.key"}'
+  end
+  for index, address in ipairs(flat.hosts or {}) do
+    local complete = with_port(address, flat.port)
+    if not complete then
+      return nil, ('option "hosts" must be a list of "host:port", and %s is none; write an IPv6 address as "[::1]:%d"')
+        :format(quote(address), flat.port)
+    end
+    flat.hosts[index] = complete
+  end
+  return true
+end
+
+return options

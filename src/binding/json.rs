@@ -1,0 +1,27 @@
+//! cf's `json` module: serde_json behind mlua's serde.
+
+use mlua::prelude::{Lua, LuaError, LuaResult, LuaString, LuaTable, LuaValue};
+use mlua::serde::SerializeOptions;
+use mlua::LuaSerdeExt;
+
+/// An empty table becomes `{}`, as in cf; [`array`] marks one that is to become `[]`.
+pub(super) fn encode(_: &Lua, value: LuaValue) -> LuaResult<String> {
+    serde_json::to_string(&value).map_err(|error| LuaError::runtime(format!("json: {error}")))
+}
+
+/// The value, or nil and why the text is not JSON. `null` becomes `json_null`.
+pub(super) fn decode(lua: &Lua, text: LuaString) -> LuaResult<(LuaValue, Option<String>)> {
+    match serde_json::from_slice::<serde_json::Value>(&text.as_bytes()) {
+        Ok(value) => {
+            let options = SerializeOptions::new().set_array_metatable(true);
+            Ok((lua.to_value_with(&value, options)?, None))
+        }
+        Err(error) => Ok((LuaValue::Nil, Some(format!("json: {error}")))),
+    }
+}
+
+/// Marks a table as an array, also while it is empty.
+pub(super) fn array(lua: &Lua, table: LuaTable) -> LuaResult<LuaTable> {
+    table.set_metatable(Some(lua.array_metatable()))?;
+    Ok(table)
+}

@@ -1,0 +1,249 @@
+//! The Lua side of a port: one a Lua state and process.
+
+use super::raw;
+use crate::io::link::Link;
+use crate::io::port::{Delivery, Port};
+use crate::message::{Meta, Record, State, Value};
+use crate::error::Code;
+use mlua::prelude::{Lua, LuaFunction, LuaResult};
+use mlua::{AnyUserData, UserData, UserDataFields, UserDataMethods};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the registry of a Lua state keeps its port.
+const REGISTRY_KEY: &str = "MQ.port";
+
+/// What the Lua thread keeps of a port: the events it has taken, its place in them, and the links
+/// with something to write.
+pub(super) struct Consumer {
+    port: Arc<Port>,
+    pulling: RefCell<Pulling>,
+    dirty: RefCell<Vec<Arc<Link>>>,
+    /// Counts how often `dirty` was worked off, so that a client knows whether it is in it.
+    epoch: Cell<u64>,
+    /// A pulled event still points into the arena. Lua may run finalizers while it is pushed, and
+    /// these may want the next one.
+    busy: Cell<bool>,
+    clients: Cell<u32>,
+}
+
+#[derive(Default)]
+struct Pulling {
+    delivery: Delivery,
+    record: usize,
+    byte: usize,
+}
+
+/// An event that points into what the consumer holds; good until the next call of
+/// [`Consumer::pull`].
+#[derive(Clone, Copy)]
+pub(super) enum Pulled {
+    Nothing,
+    Message {
+        key: u64,
+        source: *const [u8],
+        payload: *const [u8],
+        meta: Option<*const Meta>,
+    },
+    Answered {
+        ticket: u64,
+        detail: *const Value,
+    },
+    Failed {
+        ticket: u64,
+        code: Code,
+        text: *const [u8],
+        count: Option<u64>,
+    },
+    State {
+        client: u32,
+        state: State,
+        code: Option<Code>,
+        text: *const [u8],
+        number: f64,
+    },
+}
+
+impl Consumer {
+    fn new(port: Arc<Port>) -> Self {
+        Consumer {
+            port,
+            pulling: RefCell::default(),
+            dirty: RefCell::default(),
+            epoch: Cell::new(1),
+            busy: Cell::new(false),
+            clients: Cell::new(0),
+        }
+    }
+
+    /// The next event. The caller pushes it, then calls [`Consumer::pushed`].
+    #[inline]
+    pub(super) fn pull(&self) -> Pulled {
+        if self.busy.get() || !self.port.is_ours() {
+            return Pulled::Nothing;
+        }
+        let mut pulling = self.pulling.borrow_mut();
+        let pulling = &mut *pulling;
+        if pulling.record == pulling.delivery.batch.records().len() {
+            (pulling.record, pulling.byte) = (0, 0);
+            if !self.port.take(&mut pulling.delivery) {
+                return Pulled::Nothing;
+            }
+        }
+        let batch = &pulling.delivery.batch;
+        let byte = &mut pulling.byte;
+        let mut cut = |len: u32| {
+            let start = *byte;
+            *byte += len as usize;
+            // invariant: the records measure out the arena
+            batch.bytes().get(start..*byte).unwrap_or_default() as *const [u8]
+        };
+        let pulled = match &batch.records()[pulling.record] {
+            Record::Message { key, source, payload } => Pulled::Message {
+                key: *key,
+                source: cut(*source),
+                payload: cut(*payload),
+                meta: None,
+            },
+            Record::RichMessage { key, source, payload, meta } => Pulled::Message {
+                key: *key,
+                source: cut(*source),
+                payload: cut(*payload),
+                meta: Some(&raw const **meta),
+            },
+            Record::Answered { ticket, detail } => Pulled::Answered {
+                ticket: *ticket,
+                detail,
+            },
+            Record::Failed { ticket, code, text, count } => Pulled::Failed {
+                ticket: *ticket,
+                code: *code,
+                text: cut(*text),
+                count: *count,
+            },
+            Record::State { client, state, code, text, number } => Pulled::State {
+                client: *client,
+                state: *state,
+                code: *code,
+                text: cut(*text),
+                number: *number,
+            },
+        };
+        pulling.record += 1;
+        self.busy.set(true);
+        pulled
+    }
+
+    /// The pulled event is no longer needed.
+    #[inline]
+    pub(super) fn pushed(&self) {
+        self.busy.set(false);
+    }
+
+    /// `link` has something to write, for which the pump need not be woken if the Lua thread is
+    /// about to block. `epoch` is the client's memory of the last time it said so.
+    #[inline]
+    pub(super) fn touch(&self, link: &Arc<Link>, epoch: &Cell<u64>) {
+        if epoch.replace(self.epoch.get()) != self.epoch.get() {
+            self.dirty.borrow_mut().push(link.clone());
+        }
+    }
+
+    /// Writes what the clients have to write, as far as the kernel takes it now.
+    fn push(&self) {
+        if !self.port.is_ours() {
+            return;
+        }
+        self.epoch.set(self.epoch.get() + 1);
+        for link in self.dirty.borrow_mut().drain(..) {
+            link.push();
+        }
+    }
+
+    fn wait(&self, seconds: Option<f64>) -> bool {
+        // An error raised while an event was pushed may have left it set.
+        self.busy.set(false);
+        if !self.port.is_ours() {
+            return false;
+        }
+        self.push();
+        let pulling = self.pulling.borrow();
+        if pulling.record < pulling.delivery.batch.records().len() {
+            return true;
+        }
+        let limit = seconds
+            .filter(|seconds| seconds.is_finite())
+            .map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1.0e9)));
+        self.port.wait(limit)
+    }
+
+    pub(super) fn port(&self) -> &Arc<Port> {
+        &self.port
+    }
+
+    pub(super) fn next_client_id(&self) -> u32 {
+        self.clients.set(self.clients.get() + 1);
+        self.clients.get()
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if self.port.is_ours() {
+            self.push();
+            self.port.close();
+        } else {
+            // The parent's: its destructors would take its locks and close its sockets.
+            std::mem::forget(std::mem::take(&mut self.pulling));
+            std::mem::forget(std::mem::take(&mut self.dirty));
+            std::mem::forget(self.port.clone());
+        }
+    }
+}
+
+/// The userdata that Lua sees as a port.
+struct Handle {
+    consumer: Rc<Consumer>,
+    next: LuaFunction,
+}
+
+impl UserData for Handle {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field("__name", "MQ.port");
+        fields.add_field_method_get("next", |_, this| Ok(this.next.clone()));
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_method("wait", |_, this, seconds: Option<f64>| {
+            Ok(this.consumer.wait(seconds))
+        });
+        methods.add_method("push", |_, this, ()| {
+            this.consumer.push();
+            Ok(())
+        });
+        methods.add_method("fd", |_, this, ()| Ok(this.consumer.port.fd()));
+    }
+}
+
+/// The port of this Lua state in this process, made at the first call.
+pub(super) fn current(lua: &Lua) -> LuaResult<AnyUserData> {
+    if let Ok(known) = lua.named_registry_value::<AnyUserData>(REGISTRY_KEY) {
+        if known.borrow::<Handle>()?.consumer.port.is_ours() {
+            return Ok(known);
+        }
+    }
+    let consumer = Rc::new(Consumer::new(Arc::new(Port::new()?)));
+    let next = raw::next_function(lua, consumer.clone())?;
+    let port = lua.create_userdata(Handle { consumer, next })?;
+    lua.set_named_registry_value(REGISTRY_KEY, &port)?;
+    Ok(port)
+}
+
+/// The consumer behind [`current`].
+pub(super) fn consumer(lua: &Lua) -> LuaResult<Rc<Consumer>> {
+    let port = current(lua)?;
+    let handle = port.borrow::<Handle>()?;
+    Ok(handle.consumer.clone())
+}

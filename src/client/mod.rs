@@ -1,0 +1,21 @@
+//! What the protocols mean to a client: one session type a protocol, all commanded through
+//! [`crate::message`]. No sockets, no clock, no Lua.
+
+pub mod outbox;
+pub mod redis;
+pub mod subscriptions;
+
+use crate::error::Error;
+use crate::message::Value;
+use crate::session::Client;
+
+/// Makes the session of `protocol` from the options that the Lua layer has checked.
+///
+/// # Errors
+/// An unknown protocol, or an option of the wrong kind.
+pub fn create(protocol: &str, options: &Value) -> Result<Box<dyn Client>, Error> {
+    match protocol {
+        "redis" => Ok(Box::new(redis::Redis::new(redis::Options::parse(options)?))),
+        other => Err(Error::invalid(format!("there is no protocol {other:?}"))),
+    }
+}

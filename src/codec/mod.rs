@@ -1,0 +1,3 @@
+//! Bytes ⇄ frames, and nothing else: no time, no I/O, no Lua, no role.
+
+pub mod resp;

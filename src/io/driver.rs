@@ -1,0 +1,175 @@
+//! Keeps a client connected: connects, serves, waits, connects again, until it is closed or an
+//! error comes that no new connection mends.
+
+use super::backoff::{Backoff, Policy};
+use super::endpoint::Endpoint;
+use super::link::{Attention, Hub, Link};
+use super::pump::{self, far, Ending};
+use super::runtime;
+use crate::error::{Code, Error};
+use crate::message::State;
+use std::future::{poll_fn, Future};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, sleep_until};
+
+/// A connection that lasted so long was a success: the next failure starts the backoff anew.
+const SUCCESS: Duration = Duration::from_secs(5);
+
+/// Starts the task that serves `link`.
+///
+/// # Errors
+/// The runtime thread could not be started.
+pub fn start(link: Arc<Link>, endpoint: Endpoint, policy: Policy) -> io::Result<()> {
+    let runtime = runtime::handle()?;
+    let driver = Driver {
+        link,
+        endpoint,
+        backoff: Backoff::new(policy),
+        attempts: 0,
+        ever_accepted: false,
+    };
+    runtime.spawn(driver.run());
+    Ok(())
+}
+
+struct Driver {
+    link: Arc<Link>,
+    endpoint: Endpoint,
+    backoff: Backoff,
+    attempts: u32,
+    ever_accepted: bool,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let (state, cause) = loop {
+            match self.serve_once().await {
+                Ending::Finished => break (State::Closed, Error::closed()),
+                Ending::CutOff => {
+                    let text = "closed before everything was sent and answered";
+                    break (State::Closed, Error::new(Code::Closed, text));
+                }
+                Ending::Abandoned => return,
+                Ending::Broken(error) => match self.retry_after(error).await {
+                    Ok(()) => {}
+                    Err(Ending::Broken(error)) => break (State::Failed, error),
+                    Err(Ending::Abandoned) => return,
+                    Err(_) => break (State::Closed, Error::closed()),
+                },
+            }
+        };
+        let mut events = self.link.events();
+        self.link.connection().session().terminate(&cause, &mut events);
+        let told = (state == State::Failed).then_some(&cause);
+        events.state(state, told, 0.0);
+        self.link.deliver(events);
+    }
+
+    /// One connection, from the attempt to its end.
+    async fn serve_once(&mut self) -> Ending {
+        let attempt = self.attempts;
+        self.attempts = attempt.wrapping_add(1);
+        let stream = match offline(&self.link, self.endpoint.connect(attempt)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Ending::Broken(error),
+            Err(ending) => return ending,
+        };
+        let began = Instant::now();
+        let ending = pump::run(&self.link, stream).await;
+        if self.link.connection().session().accepted() {
+            self.ever_accepted = true;
+            if began.elapsed() >= SUCCESS {
+                self.backoff.reset();
+            }
+        }
+        ending
+    }
+
+    /// Tells of the loss and waits for the next try.
+    async fn retry_after(&mut self, mut error: Error) -> Result<(), Ending> {
+        // A peer that never spoke the protocol is the wrong peer, not one in trouble.
+        if !self.ever_accepted && matches!(error.code, Code::Protocol | Code::Tls) {
+            error.fatal = true;
+        }
+        let delay = if error.fatal {
+            None
+        } else {
+            self.backoff.fail(fastrand::f64())
+        };
+        let mut events = self.link.events();
+        {
+            let mut session = self.link.connection().session();
+            let accepted = session.accepted();
+            session.disconnected(&error, &mut events);
+            if accepted {
+                let seconds = delay.map_or(-1.0, |delay| delay.as_secs_f64());
+                events.state(State::Lost, Some(&error), seconds);
+            }
+        }
+        self.link.deliver(events);
+        match delay {
+            Some(delay) => offline(&self.link, sleep(delay)).await,
+            None => {
+                let tries = self.backoff.failures();
+                if !error.fatal && tries > 1 {
+                    error.text = format!("gave up after {tries} tries: {}", error.text);
+                }
+                Err(Ending::Broken(error))
+            }
+        }
+    }
+}
+
+/// Waits for `work` while there is no connection, and sees to the session's timers meanwhile.
+async fn offline<T>(link: &Arc<Link>, work: impl Future<Output = T>) -> Result<T, Ending> {
+    let mut work = pin!(work);
+    let mut timer = pin!(sleep_until(far(Instant::now())));
+    poll_fn(|cx| {
+        let connection = link.connection();
+        connection.signal.register(cx.waker());
+        loop {
+            if link.abandoned() {
+                return Poll::Ready(Err(Ending::Abandoned));
+            }
+            let now = Instant::now();
+            let mut events = link.events();
+            let (deadline, finished) = {
+                let mut session = connection.session();
+                if session.deadline().is_some_and(|at| at <= now) {
+                    // Without a connection there is none to give up.
+                    let _ = session.expire(now, &mut events);
+                }
+                (session.deadline(), session.finished())
+            };
+            link.deliver(events);
+            if finished {
+                return Poll::Ready(Err(Ending::Finished));
+            }
+            let cut_off = link.cut_off();
+            if cut_off.is_some_and(|at| at <= now) {
+                return Poll::Ready(Err(Ending::CutOff));
+            }
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            // What is awaited and comes after this look wakes us.
+            connection.signal.set(Attention::Offline);
+            let earliest = connection.session().deadline();
+            if earliest != deadline {
+                continue;
+            }
+            let next = [deadline, cut_off].into_iter().flatten().min();
+            timer
+                .as_mut()
+                .reset(next.map_or_else(|| far(now), Into::into));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,371 @@
+//! Where the calling thread and the runtime thread meet over one connection: the session and the
+//! out-buffer behind short-held locks, and the signal that wakes the pump no more often than it
+//! must.
+//!
+//! Lock order: writer, session, port. No lock is held across a wait.
+
+use super::fork;
+use super::port::{Backlog, Port, Producer};
+use super::transport::Plain;
+use crate::error::{Code, Error};
+use crate::message::{Batch, Command};
+use crate::session::{Client, Counters, Session};
+use bytes::{Buf, BytesMut};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// What was queued meanwhile is written after this time at the latest, while the pump lingers.
+pub(super) const LINGER: Duration = Duration::from_millis(1);
+
+/// So many queued bytes wake a pump that lingers.
+const PLENTY: usize = 64 * 1024;
+
+/// What the pump does, as far as a caller with something new must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Attention {
+    /// Asleep; must be woken.
+    Idle,
+    /// Asleep, looks again within [`LINGER`]; need not be woken for little. This is what makes a
+    /// stream of posts cost one system call in a thousand instead of one each.
+    Lingering,
+    /// Running, or already woken.
+    Awake,
+    /// No connection: only commands that somebody waits for need be looked at (their deadlines).
+    Offline,
+}
+
+/// Wakes the task of one connection.
+#[derive(Debug)]
+pub(super) struct Signal {
+    attention: AtomicU8,
+    touched: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Signal {
+    fn new() -> Self {
+        Signal {
+            attention: AtomicU8::new(Attention::Offline as u8),
+            touched: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        }
+    }
+
+    /// Called by the task itself: who wakes it from now on, and that it is awake.
+    pub(super) fn register(&self, waker: &Waker) {
+        let mut slot = lock(&self.waker);
+        if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+        self.set(Attention::Awake);
+    }
+
+    pub(super) fn set(&self, attention: Attention) {
+        self.attention.store(attention as u8, Ordering::SeqCst);
+    }
+
+    /// Whether something was queued without waking the task.
+    pub(super) fn take_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn wake(&self) {
+        self.set(Attention::Awake);
+        let waker = lock(&self.waker).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Something was queued: wakes the task where it would not look by itself soon.
+    fn queued(&self, bytes: usize, awaited: bool) {
+        const IDLE: u8 = Attention::Idle as u8;
+        const LINGERING: u8 = Attention::Lingering as u8;
+        const OFFLINE: u8 = Attention::Offline as u8;
+        match self.attention.load(Ordering::SeqCst) {
+            IDLE => self.wake(),
+            LINGERING if bytes >= PLENTY => self.wake(),
+            LINGERING => self.touched.store(true, Ordering::Relaxed),
+            OFFLINE if awaited => self.wake(),
+            _ => {}
+        }
+    }
+}
+
+/// What waits to be written, and the socket for those who need not go through the pump.
+#[derive(Default)]
+pub(super) struct Writer {
+    pub(super) out: BytesMut,
+    pub(super) direct: Option<Arc<Plain>>,
+}
+
+/// One connection's shared state, the same for clients and, later, for peers of the broker.
+pub struct Connection<S: Session + ?Sized> {
+    session: Mutex<Box<S>>,
+    writer: Mutex<Writer>,
+    pub(super) signal: Signal,
+    /// The pump has stopped reading because nobody takes events.
+    pub(super) paused: AtomicBool,
+    pub(super) bytes_in: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
+    /// Handshakes that the peer has accepted.
+    pub(super) accepted: AtomicU64,
+}
+
+impl<S: Session + ?Sized> Connection<S> {
+    pub(super) fn new(session: Box<S>) -> Self {
+        Connection {
+            session: Mutex::new(session),
+            writer: Mutex::default(),
+            signal: Signal::new(),
+            paused: AtomicBool::new(false),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn session(&self) -> MutexGuard<'_, Box<S>> {
+        lock(&self.session)
+    }
+
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+        lock(&self.writer)
+    }
+
+    /// Writes on the calling thread what the kernel takes at once; the pump does the rest.
+    fn push(&self) {
+        let mut writer = match self.writer.try_lock() {
+            Ok(writer) => writer,
+            // The pump is writing, and looks for more when it is done.
+            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        };
+        let Writer { out, direct } = &mut *writer;
+        let Some(socket) = direct else { return };
+        // Otherwise the pump waits for the socket to take more.
+        while out.is_empty() {
+            self.session().poll_transmit(Instant::now(), out);
+            if out.is_empty() {
+                self.signal.touched.store(true, Ordering::Relaxed);
+                return;
+            }
+            if let Ok(written) = socket.try_write(out) {
+                self.bytes_out.fetch_add(written as u64, Ordering::Relaxed);
+                out.advance(written);
+            }
+        }
+        drop(writer);
+        self.signal.wake();
+    }
+}
+
+/// Whose connection a pump serves.
+pub(super) trait Hub: Send + Sync + 'static {
+    type Session: Session + ?Sized;
+
+    fn connection(&self) -> &Connection<Self::Session>;
+    /// An empty event queue with the room that the consumer has now.
+    fn events(&self) -> <Self::Session as Session>::Events;
+    /// Whether that queue takes no more.
+    fn is_full(events: &<Self::Session as Session>::Events) -> bool;
+    /// Whether the consumer takes anything now.
+    fn has_room(&self) -> bool;
+    fn deliver(self: &Arc<Self>, events: <Self::Session as Session>::Events);
+    /// When the connection is to be cut whatever it has yet to say.
+    fn cut_off(&self) -> Option<Instant>;
+    /// Nobody is interested any more.
+    fn abandoned(&self) -> bool;
+}
+
+/// What a client may hold of messages that Lua has not taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// A client: a session, its connection, and the port where its events go.
+pub struct Link {
+    connection: Connection<dyn Client>,
+    port: Arc<Port>,
+    id: u32,
+    bounds: Bounds,
+    backlog: Backlog,
+    cut_off: Mutex<Option<Instant>>,
+    abandoned: AtomicBool,
+    generation: u32,
+}
+
+thread_local! {
+    /// One event queue serves all links of a thread: an idle link holds no buffers.
+    static SCRATCH: Cell<Option<Batch>> = const { Cell::new(None) };
+}
+
+impl Link {
+    /// A client that has not begun to connect.
+    pub fn new(session: Box<dyn Client>, port: Arc<Port>, id: u32, bounds: Bounds) -> Self {
+        Link {
+            connection: Connection::new(session),
+            port,
+            id,
+            bounds,
+            backlog: Backlog::default(),
+            cut_off: Mutex::new(None),
+            abandoned: AtomicBool::new(false),
+            generation: fork::generation(),
+        }
+    }
+
+    /// Whether this process made it; otherwise nothing of it may be touched.
+    #[inline]
+    pub fn is_ours(&self) -> bool {
+        self.generation == fork::generation()
+    }
+
+    /// Names the client among those of its port.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Hands a command to the session and sees to it that it is looked at.
+    ///
+    /// # Errors
+    /// As [`Client::submit`]; [`Code::Closed`] in a forked child.
+    #[inline]
+    pub fn submit(self: &Arc<Self>, command: Command<'_>) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Err(forked());
+        }
+        let awaited = !matches!(&command, Command::Publish(publish) if publish.ticket.is_none());
+        let mut events = Batch::for_client(self.id, 0);
+        let (outcome, queued) = {
+            let mut session = self.connection.session();
+            let outcome = session.submit(Instant::now(), command, &mut events);
+            (outcome, session.counters().queued_bytes as usize)
+        };
+        self.connection.signal.queued(queued, awaited);
+        self.port.deliver(self, &mut events);
+        outcome
+    }
+
+    /// Takes no more commands, sends what is queued for `patience` at most, then says good-bye.
+    ///
+    /// # Errors
+    /// It is closed already.
+    pub fn close(self: &Arc<Self>, ticket: u64, patience: Duration) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Err(forked());
+        }
+        *lock(&self.cut_off) = Instant::now().checked_add(patience);
+        self.submit(Command::Close { ticket })?;
+        self.connection.signal.wake();
+        Ok(())
+    }
+
+    /// Drops the connection at once; no event follows. What is queued is written as far as the
+    /// kernel takes it now.
+    pub fn abandon(&self) {
+        if self.is_ours() {
+            self.connection.push();
+            self.abandoned.store(true, Ordering::SeqCst);
+            self.connection.signal.wake();
+        }
+    }
+
+    /// Writes what is queued, as far as the kernel takes it now.
+    pub fn push(&self) {
+        if self.is_ours() {
+            self.connection.push();
+        }
+    }
+
+    /// Says how many messages Lua holds in queues of its own.
+    pub fn hold(&self, messages: usize) {
+        if self.is_ours() {
+            self.backlog.hold(messages);
+            self.consumed();
+        }
+    }
+
+    /// The session's counts, and the connection's: bytes in, bytes out, reconnects.
+    pub fn counters(&self) -> Option<(Counters, [u64; 3])> {
+        self.is_ours().then(|| {
+            let connection = &self.connection;
+            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let reconnects = load(&connection.accepted).saturating_sub(1);
+            let (bytes_in, bytes_out) = (load(&connection.bytes_in), load(&connection.bytes_out));
+            let counters = connection.session().counters();
+            (counters, [bytes_in, bytes_out, reconnects])
+        })
+    }
+}
+
+impl Producer for Link {
+    fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    fn consumed(&self) {
+        if self.connection.paused.load(Ordering::SeqCst)
+            && self.has_room()
+            && self.connection.paused.swap(false, Ordering::SeqCst)
+        {
+            self.connection.signal.wake();
+        }
+    }
+}
+
+impl Hub for Link {
+    type Session = dyn Client;
+
+    fn connection(&self) -> &Connection<dyn Client> {
+        &self.connection
+    }
+
+    fn events(&self) -> Batch {
+        let room = self.backlog.room(self.bounds.messages, self.bounds.bytes);
+        let mut batch = SCRATCH.take().unwrap_or_default();
+        batch.reuse(self.id, room);
+        batch
+    }
+
+    fn is_full(events: &Batch) -> bool {
+        events.is_full()
+    }
+
+    fn has_room(&self) -> bool {
+        self.backlog.room(self.bounds.messages, self.bounds.bytes) > 0
+    }
+
+    fn deliver(self: &Arc<Self>, mut events: Batch) {
+        self.port.deliver(self, &mut events);
+        SCRATCH.set(Some(events));
+    }
+
+    fn cut_off(&self) -> Option<Instant> {
+        *lock(&self.cut_off)
+    }
+
+    fn abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+}
+
+fn forked() -> Error {
+    Error::new(
+        Code::Closed,
+        "this client belongs to the parent process; make a new one after fork()",
+    )
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under a lock ends its own call with an error; the others go on with what there is.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

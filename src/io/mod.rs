@@ -1,0 +1,15 @@
+//! The only code that knows tokio, sockets and clocks. It drives [`crate::session`] state
+//! machines without knowing what their frames mean, and knows nothing of Lua.
+
+pub mod backoff;
+pub mod driver;
+pub mod endpoint;
+pub mod fork;
+pub mod link;
+pub mod port;
+mod pump;
+pub mod runtime;
+#[cfg(feature = "tls")]
+mod tls;
+pub mod transport;
+pub mod wakeup;

@@ -1,0 +1,210 @@
+//! Where events of all clients of one Lua state meet their consumer: the runtime thread appends,
+//! the Lua thread takes everything at once.
+//!
+//! The consumer is woken only when it has found nothing and said so by taking nothing.
+
+use super::fork;
+use super::wakeup::Wakeup;
+use crate::message::Batch;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What a producer and the consumer know of each other's pace, so that a producer can stop
+/// reading its socket.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// Messages delivered to the port and not yet taken by Lua.
+    messages: AtomicUsize,
+    /// Their bytes.
+    bytes: AtomicUsize,
+    /// Messages that Lua has taken and holds in queues of its own.
+    held: AtomicUsize,
+}
+
+impl Backlog {
+    /// How many more messages the consumer takes.
+    pub fn room(&self, max_messages: usize, max_bytes: usize) -> usize {
+        if self.bytes.load(Ordering::Relaxed) >= max_bytes {
+            return 0;
+        }
+        let waiting = self.messages.load(Ordering::Relaxed) + self.held.load(Ordering::Relaxed);
+        max_messages.saturating_sub(waiting)
+    }
+
+    /// Says how many messages Lua holds.
+    pub fn hold(&self, messages: usize) {
+        self.held.store(messages, Ordering::Relaxed);
+    }
+}
+
+/// Who produced a part of a batch: it may go on once Lua has taken that part.
+pub trait Producer: Send + Sync {
+    /// What of it is not yet consumed.
+    fn backlog(&self) -> &Backlog;
+    /// The consumer has taken something.
+    fn consumed(&self);
+}
+
+#[derive(Default)]
+struct Share {
+    messages: usize,
+    bytes: usize,
+}
+
+/// Events, and whose they are.
+#[derive(Default)]
+pub struct Delivery {
+    /// The events.
+    pub batch: Batch,
+    shares: Vec<(Arc<dyn Producer>, Share)>,
+}
+
+impl Delivery {
+    /// Tells the producers that their messages are consumed, and empties itself.
+    fn settle(&mut self) {
+        self.batch.clear();
+        for (producer, share) in self.shares.drain(..) {
+            let backlog = producer.backlog();
+            backlog.messages.fetch_sub(share.messages, Ordering::Relaxed);
+            backlog.bytes.fetch_sub(share.bytes, Ordering::Relaxed);
+            producer.consumed();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    delivery: Delivery,
+    /// The consumer has found nothing: the next event wakes it.
+    parked: bool,
+    /// The descriptor is readable.
+    signalled: bool,
+    /// Nobody will take anything any more.
+    closed: bool,
+}
+
+/// See the module.
+pub struct Port {
+    shared: Mutex<Shared>,
+    wakeup: Wakeup,
+    generation: u32,
+}
+
+impl Port {
+    /// A port without events.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Port {
+            shared: Mutex::default(),
+            wakeup: Wakeup::new()?,
+            generation: fork::generation(),
+        })
+    }
+
+    /// Whether this process made it; otherwise nothing of it may be touched.
+    #[inline]
+    pub fn is_ours(&self) -> bool {
+        self.generation == fork::generation()
+    }
+
+    /// Appends the events of `producer`; `batch` is empty afterwards.
+    pub fn deliver(&self, producer: &Arc<impl Producer + 'static>, batch: &mut Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let wake = {
+            let mut shared = self.lock();
+            if shared.closed {
+                batch.clear();
+                return;
+            }
+            if batch.messages() > 0 {
+                let backlog = producer.backlog();
+                backlog.messages.fetch_add(batch.messages(), Ordering::Relaxed);
+                backlog.bytes.fetch_add(batch.byte_len(), Ordering::Relaxed);
+                let address = Arc::as_ptr(producer).cast::<()>();
+                let shares = &mut shared.delivery.shares;
+                // A producer may have several shares: a short search is worth more than one entry.
+                let known = shares
+                    .iter_mut()
+                    .rev()
+                    .take(8)
+                    .find(|(known, _)| Arc::as_ptr(known).cast::<()>() == address);
+                let share = match known {
+                    Some((_, share)) => share,
+                    None => {
+                        shares.push((producer.clone(), Share::default()));
+                        // invariant: just pushed
+                        let Some((_, share)) = shares.last_mut() else {
+                            return;
+                        };
+                        share
+                    }
+                };
+                share.messages += batch.messages();
+                share.bytes += batch.byte_len();
+            }
+            shared.delivery.batch.append(batch);
+            let wake = std::mem::take(&mut shared.parked);
+            shared.signalled |= wake;
+            wake
+        };
+        if wake {
+            self.wakeup.wake();
+        }
+    }
+
+    /// Takes all events into `delivery`, whose own have been consumed. False: there are none, and
+    /// the descriptor becomes readable when there are.
+    pub fn take(&self, delivery: &mut Delivery) -> bool {
+        delivery.settle();
+        let (taken, signalled) = {
+            let mut shared = self.lock();
+            std::mem::swap(&mut shared.delivery, delivery);
+            let taken = !delivery.batch.is_empty();
+            shared.parked = !taken;
+            (taken, std::mem::take(&mut shared.signalled))
+        };
+        if signalled {
+            self.wakeup.clear();
+        }
+        taken
+    }
+
+    /// Blocks until there are events, for `limit` at most; false when the time is over, or early
+    /// when a signal handler ran. Call it after [`Port::take`] has found nothing.
+    pub fn wait(&self, limit: Option<Duration>) -> bool {
+        {
+            let mut shared = self.lock();
+            if !shared.delivery.batch.is_empty() {
+                return true;
+            }
+            shared.parked = true;
+        }
+        self.wakeup.wait(limit)
+    }
+
+    /// The consumer is gone: what arrives from now on is dropped.
+    pub fn close(&self) {
+        let mut delivery = {
+            let mut shared = self.lock();
+            shared.closed = true;
+            std::mem::take(&mut shared.delivery)
+        };
+        delivery.settle();
+    }
+
+    /// The descriptor that tells of events.
+    pub fn fd(&self) -> i32 {
+        self.wakeup.fd()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // No call under this lock leaves it half changed.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,29 @@
+//! Message queues for Lua: Redis, MQTT and STOMP behind one small API.
+//!
+//! The layers, each knowing only the one below it:
+//!
+//! - `binding`: the only code that knows Lua
+//! - [`io`]: the only code that knows tokio, sockets and clocks
+//! - [`client`]: what a protocol means, as state machines without I/O ([`session`] is their contract)
+//! - [`codec`]: bytes ⇄ frames
+//! - [`message`], [`error`]: the vocabulary that passes between them
+
+#[cfg(feature = "lua")]
+mod binding;
+pub mod client;
+pub mod codec;
+pub mod error;
+pub mod io;
+pub mod message;
+pub mod session;
+
+/// `require "MQ.core"`.
+///
+/// # Errors
+/// Lua has no memory left.
+#[cfg(feature = "lua")]
+#[allow(unsafe_code, missing_docs)] // the entry point that the macro writes
+#[mlua::lua_module(name = "MQ_core")]
+pub fn core(lua: &mlua::Lua) -> mlua::Result<mlua::Table> {
+    binding::module(lua)
+}

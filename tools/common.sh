@@ -1,0 +1,63 @@
+# Sourced by the other tools: where they run, which cargo they use, a private redis-server.
+# shellcheck shell=bash
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+RUST_MINIMUM=88 # of 1.x; Cargo.toml says the same
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Is this cargo there, with a compiler, and new enough?
+cargo_works() {
+    local minor
+    minor=$("$1" --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p')
+    [ "${minor:-0}" -ge "$RUST_MINIMUM" ]
+}
+
+# rustup installs to a directory that is not on every PATH.
+if ! cargo_works cargo && cargo_works "$HOME/.cargo/bin/cargo"; then
+    PATH=$HOME/.cargo/bin:$PATH
+    export PATH
+fi
+
+REDIS_PID=
+REDIS_DIR=
+
+# Starts redis-server on a free port of loopback; sets MQ_REDIS_PORT. Ends with the script.
+start_redis() {
+    REDIS_DIR=$(mktemp -d)
+    trap stop_redis EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    for _ in 1 2 3 4 5; do
+        MQ_REDIS_PORT=$((20000 + RANDOM % 12000))
+        redis-server --port "$MQ_REDIS_PORT" --bind 127.0.0.1 --save '' --appendonly no \
+            --dir "$REDIS_DIR" >"$REDIS_DIR/log" 2>&1 </dev/null &
+        REDIS_PID=$!
+        for _ in {1..100}; do
+            kill -0 "$REDIS_PID" 2>/dev/null || break # the port was taken
+            # another server may answer on the port: ours is the one with our pid
+            if redis-cli -p "$MQ_REDIS_PORT" info server 2>/dev/null | grep -q "^process_id:$REDIS_PID"; then
+                export MQ_REDIS_PORT
+                return 0
+            fi
+            sleep 0.05
+        done
+        kill "$REDIS_PID" 2>/dev/null || true
+        wait "$REDIS_PID" 2>/dev/null || true
+        REDIS_PID=
+    done
+    cat "$REDIS_DIR/log" >&2
+    die "redis-server did not start"
+}
+
+stop_redis() {
+    if [ -n "$REDIS_PID" ]; then
+        kill "$REDIS_PID" 2>/dev/null || true
+        wait "$REDIS_PID" 2>/dev/null || true
+        REDIS_PID=
+    fi
+    [ -z "$REDIS_DIR" ] || rm -rf "$REDIS_DIR"
+    REDIS_DIR=
+}

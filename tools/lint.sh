@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Formatting, clippy without Lua and with Lua 5.4, luacheck, file lengths. Each is run even where one
+# before it failed; the exit code says whether all were clean.
+# shellcheck disable=SC2317 # functions are called through step or check
+set -euo pipefail
+# shellcheck source=tools/common.sh
+. "$(dirname "$0")/common.sh"
+
+CARGO=${CARGO:-cargo}
+bad=0
+
+check() { # name, command…
+    local name=$1 log
+    shift
+    log=$(mktemp)
+    if "$@" >"$log" 2>&1 </dev/null; then
+        say "lint: $name: clean"
+    else
+        cat "$log"
+        say "lint: $name: FAILED"
+        bad=1
+    fi
+    rm -f "$log"
+}
+
+# Tracked files, and new ones that are not ignored. A deleted file is still tracked: -e.
+files() {
+    git ls-files --cached --others --exclude-standard -- "$@" | sort -u |
+        while read -r f; do [ ! -e "$f" ] || printf '%s\n' "$f"; done
+}
+
+lengths() {
+    files '*.rs' '*.lua' | xargs -r wc -l |
+        awk '$2 != "total" && $1 >= 600 { print $2 ": " $1 " lines; split it along a seam"; bad = 1 } END { exit bad }'
+}
+
+clippy() {
+    "$CARGO" clippy --quiet --all-targets --target-dir target/check --no-default-features --features "$1" -- -D warnings
+}
+
+lua_files() {
+    { files '*.lua' '.busted' '.luacheckrc' 'rockspec/*.rockspec'; ! [ -e bin/mq ] || echo bin/mq; } |
+        grep -v '^\.luacheckrc$\|\.rockspec$' | xargs -r luacheck --quiet
+}
+
+if "$CARGO" fmt --version >/dev/null 2>&1; then
+    check "cargo fmt" "$CARGO" fmt --check
+else
+    say "lint: cargo fmt: skipped, rustfmt is not installed"
+fi
+if "$CARGO" clippy --version >/dev/null 2>&1; then
+    check "clippy without Lua" clippy tls
+    check "clippy with Lua 5.4" clippy lua54,tls
+else
+    say "lint: clippy: skipped, it is not installed"
+fi
+if command -v luacheck >/dev/null; then
+    check "luacheck" lua_files
+else
+    say "lint: luacheck: skipped, it is not installed"
+fi
+check "file lengths" lengths
+exit $bad

@@ -15,7 +15,7 @@
 //! Time is an argument: a session never reads a clock.
 
 use crate::error::Error;
-use crate::message::{Batch, Command};
+use crate::message::{Batch, Command, Publish};
 use bytes::BytesMut;
 use std::time::Instant;
 
@@ -83,6 +83,16 @@ pub trait Client: Session<Events = Batch> {
         command: Command<'_>,
         events: &mut Batch,
     ) -> Result<(), Error>;
+
+    /// Judges what of a publish can be judged without the session: called before the message is
+    /// accepted, from the calling thread, without a lock.
+    ///
+    /// # Errors
+    /// [`crate::error::Code::Invalid`]: the session would never take it.
+    fn checker(&self) -> fn(&Publish<'_>) -> Result<(), Error>;
+
+    /// It takes no more commands.
+    fn is_closed(&self) -> bool;
 
     /// What was counted so far.
     fn counters(&self) -> Counters;

@@ -68,7 +68,7 @@ loads() ( # interpreter, Lua directory, library directory, bin/mq
     cd / || exit 1
     export LUA_PATH="$2/?.lua;$2/?/init.lua" LUA_CPATH="$3/?.so"
     "$1" -e 'assert(require("MQ.redis").new); print(_VERSION .. ": MQ " .. require("MQ.core").version)' || exit 1
-    "$1" "$4" --help >/dev/null
+    "$4" --help >/dev/null
 )
 
 tools/setup.sh test

@@ -11,9 +11,9 @@
 --     and the others do not wait for it.
 --   * The callback raises: the worker dies of it, the host's guard reports it, another worker goes on.
 --
--- Nothing here holds a client or a listener for good: `routes` and `clients` are weak, so a client that the program has
--- forgotten is garbage together with its callbacks. What does hold a client: a coroutine that waits in one of its calls,
--- a callback of its that has not returned, a parked start(), and, while the host's loop runs, a live subscription.
+-- Nothing here holds a client or a listener for good: `routes` and `clients` are weak, so a client that the program
+-- has forgotten is garbage together with its callbacks. What does hold one: a coroutine that waits in one of its calls,
+-- a callback that has not returned, a start(), and a live subscription while the loop runs or anybody's start() waits.
 
 local core = require "MQ.core"
 local host_loop = require "MQ.loop"

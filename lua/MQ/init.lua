@@ -17,8 +17,8 @@ local function protocols()
   return table.concat(names, ", ")
 end
 
---- Makes a client from a URL: redis://user:password@host:6379/0?timeout=5, rediss://…, unix:///run/redis.sock?db=1.
--- `opt` may add options that no URL can hold, and wins. Raises at the caller's line where the URL or an option is wrong.
+--- Makes a client from a URL: redis://user:password@host:6379/0?timeout=5, rediss://…, unix:///run/redis.sock.
+-- `opt` may add options that no URL can hold, and wins. A wrong URL or option raises at the caller's line.
 function MQ.connect(address, opt)
   local protocol, given, query = url.parse(address)
   if not protocol then
@@ -33,7 +33,8 @@ function MQ.connect(address, opt)
   for name, value in pairs(opt or {}) do
     given[name], query[name] = value, nil
   end
-  local mq, err, code, blame = require(modules[protocol]).make(given, query)
+  require(modules[protocol])
+  local mq, err, code, blame = require("MQ.client").make_from_text(protocol, given, query)
   if blame then
     error("MQ.connect: " .. err, 2)
   end

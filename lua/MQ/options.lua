@@ -7,6 +7,7 @@ local huge = math.huge
 
 ------------------------------------------------------------------------------------------------------------ kinds
 
+--- A value as an error message shows it.
 local function quote(value)
   if type(value) == "string" then
     if #value > 40 then
@@ -18,6 +19,8 @@ local function quote(value)
   end
   return tostring(value)
 end
+
+options.quote = quote
 
 local function range(spec)
   if spec.max and spec.max < huge then
@@ -237,12 +240,14 @@ function options.nearest(specs, name)
 end
 
 local function unknown(specs, name)
-  local nearest = options.nearest(specs, name)
-  local shown = type(name) == "string" and quote(name) or "[" .. quote(name) .. "]"
-  if not nearest then
-    return ("unknown option %s: none are taken here"):format(shown)
+  if type(name) ~= "string" then
+    return ("unknown option [%s]; an option has a name: {name = value}"):format(quote(name))
   end
-  return ("unknown option %s; did you mean %q?"):format(shown, nearest)
+  local nearest = options.nearest(specs, name)
+  if not nearest then
+    return ("unknown option %s: none are taken here"):format(quote(name))
+  end
+  return ("unknown option %s; did you mean %q?"):format(quote(name), nearest)
 end
 
 local function wrong(name, spec, value)
@@ -364,7 +369,8 @@ function options.settle(flat)
       :format(flat.reconnect_min, flat.reconnect_max)
   end
   if (flat.tls_cert == nil) ~= (flat.tls_key == nil) then
-    return nil, 'in "tls": a client certificate needs both, cert and key; write tls = {cert = "client.pem", key = "client.key"}'
+    return nil, 'in "tls": a client certificate needs its key, and the key its certificate; '
+      .. 'write tls = {cert = "client.pem", key = "client.key"}'
   end
   for index, address in ipairs(flat.hosts or {}) do
     local complete = with_port(address, flat.port)

@@ -9,6 +9,7 @@ return client.define {
   name = "redis",
 
   options = options.extend {
+    port = { kind = "integer", min = 1, max = 65535, digits = true, default = 6379, example = "port = 6379" },
     path = { kind = "string", example = 'path = "/run/redis.sock"' },
   },
 
@@ -17,11 +18,10 @@ return client.define {
   settle = function(flat)
     if flat.auth then
       flat.username, flat.password, flat.auth = nil, flat.auth, nil
-    elseif flat.username and not flat.password then
-      return nil, 'option "username" needs a "password"; write username = "…", password = "…"'
+    elseif flat.username then
+      flat.password = flat.password or ""
     end
     flat.vhost = nil
-    return true
   end,
 
   subscribe_options = { exact = { kind = "boolean", example = "exact = true" } },

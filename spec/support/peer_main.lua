@@ -104,7 +104,7 @@ function Connection:hold()
 end
 
 -- Says nothing and does not even read.
-function Connection:freeze()
+function Connection.freeze()
   sys.poll({}, {})
 end
 

@@ -8,6 +8,7 @@ use crate::io::backoff::Policy;
 use crate::io::driver;
 use crate::io::endpoint::Endpoint;
 use crate::io::link::{Bounds, Link};
+use crate::io::staging::QueueBounds;
 use crate::message::{Command, Publish, Value};
 use mlua::prelude::{Lua, LuaFunction, LuaResult, LuaString, LuaTable, LuaValue};
 use mlua::{AnyUserData, IntoLuaMulti, MultiValue, UserData, UserDataFields, UserDataMethods};
@@ -38,13 +39,19 @@ impl Client {
         ticket: Option<u64>,
         flags: u32,
     ) -> Result<(), Code> {
-        let outcome = self.submit(Command::Publish(Publish {
+        let publish = Publish {
             ticket,
             target,
             payload,
             flags,
             options: None,
-        }));
+        };
+        let outcome = self
+            .ensure_started()
+            .and_then(|()| self.link.publish(publish));
+        if outcome.is_ok() {
+            self.consumer.touch(&self.link, &self.epoch);
+        }
         outcome.map_err(|error| {
             *self.failure.borrow_mut() = error.text;
             error.code
@@ -116,9 +123,13 @@ pub(super) fn create(
         Err(error) => return refused(lua, &error),
     };
     let consumer = port::consumer(lua)?;
+    let size = |name, default| options.member(name).as_size().unwrap_or(default).max(1);
     let bounds = Bounds {
-        messages: options.member("max_pending").as_size().unwrap_or(65_536).max(1),
-        bytes: options.member("max_queue_bytes").as_size().unwrap_or(64 << 20).max(1),
+        queue: QueueBounds {
+            messages: size("max_queue", 100_000),
+            bytes: size("max_queue_bytes", 64 << 20),
+        },
+        pending: size("max_pending", 65_536),
     };
     let id = consumer.next_client_id();
     let client = Rc::new(Client {

@@ -63,7 +63,12 @@ impl Driver {
             }
         };
         let mut events = self.link.events();
-        self.link.connection().session().terminate(&cause, &mut events);
+        {
+            let mut session = self.link.connection().session();
+            self.link.feed(&mut **session, Instant::now(), &mut events);
+            session.terminate(&cause, &mut events);
+            self.link.feed(&mut **session, Instant::now(), &mut events);
+        }
         let told = (state == State::Failed).then_some(&cause);
         events.state(state, told, 0.0);
         self.link.deliver(events);
@@ -139,6 +144,7 @@ async fn offline<T>(link: &Arc<Link>, work: impl Future<Output = T>) -> Result<T
             let mut events = link.events();
             let (deadline, finished) = {
                 let mut session = connection.session();
+                link.feed(&mut **session, now, &mut events);
                 if session.deadline().is_some_and(|at| at <= now) {
                     // Without a connection there is none to give up.
                     let _ = session.expire(now, &mut events);
@@ -158,8 +164,7 @@ async fn offline<T>(link: &Arc<Link>, work: impl Future<Output = T>) -> Result<T
             }
             // What is awaited and comes after this look wakes us.
             connection.signal.set(Attention::Offline);
-            let earliest = connection.session().deadline();
-            if earliest != deadline {
+            if link.has_staged_emits() {
                 continue;
             }
             let next = [deadline, cut_off].into_iter().flatten().min();

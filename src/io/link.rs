@@ -6,9 +6,10 @@
 
 use super::fork;
 use super::port::{Backlog, Port, Producer};
+use super::staging::{QueueBounds, Staging};
 use super::transport::Plain;
 use crate::error::{Code, Error};
-use crate::message::{Batch, Command};
+use crate::message::{Batch, Command, Publish};
 use crate::session::{Client, Counters, Session};
 use bytes::{Buf, BytesMut};
 use std::cell::Cell;
@@ -138,7 +139,8 @@ impl<S: Session + ?Sized> Connection<S> {
     }
 
     /// Writes on the calling thread what the kernel takes at once; the pump does the rest.
-    fn push(&self) {
+    /// `feed` appends what the session has to send.
+    fn push(&self, feed: impl Fn(&mut Box<S>, &mut BytesMut)) {
         let mut writer = match self.writer.try_lock() {
             Ok(writer) => writer,
             // The pump is writing, and looks for more when it is done.
@@ -149,7 +151,7 @@ impl<S: Session + ?Sized> Connection<S> {
         let Some(socket) = direct else { return };
         // Otherwise the pump waits for the socket to take more.
         while out.is_empty() {
-            self.session().poll_transmit(Instant::now(), out);
+            feed(&mut self.session(), out);
             if out.is_empty() {
                 self.signal.touched.store(true, Ordering::Relaxed);
                 return;
@@ -176,19 +178,26 @@ pub(super) trait Hub: Send + Sync + 'static {
     /// Whether the consumer takes anything now.
     fn has_room(&self) -> bool;
     fn deliver(self: &Arc<Self>, events: <Self::Session as Session>::Events);
+    /// Hands the session what callers have left for it since the last time.
+    fn feed(
+        &self,
+        session: &mut Self::Session,
+        now: Instant,
+        events: &mut <Self::Session as Session>::Events,
+    );
     /// When the connection is to be cut whatever it has yet to say.
     fn cut_off(&self) -> Option<Instant>;
     /// Nobody is interested any more.
     fn abandoned(&self) -> bool;
 }
 
-/// What a client may hold of messages that Lua has not taken.
+/// What a client may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Messages.
-    pub messages: usize,
-    /// Bytes.
-    pub bytes: usize,
+    /// On the way out.
+    pub queue: QueueBounds,
+    /// Messages that have arrived and that Lua has not taken.
+    pub pending: usize,
 }
 
 /// A client: a session, its connection, and the port where its events go.
@@ -198,6 +207,9 @@ pub struct Link {
     id: u32,
     bounds: Bounds,
     backlog: Backlog,
+    /// Lock order: inside the session's.
+    staging: Mutex<Staging>,
+    check: fn(&Publish<'_>) -> Result<(), Error>,
     cut_off: Mutex<Option<Instant>>,
     abandoned: AtomicBool,
     generation: u32,
@@ -206,17 +218,21 @@ pub struct Link {
 thread_local! {
     /// One event queue serves all links of a thread: an idle link holds no buffers.
     static SCRATCH: Cell<Option<Batch>> = const { Cell::new(None) };
+    /// Likewise, for what is on its way from a staging to its session.
+    static STAGED: Cell<Staging> = Cell::default();
 }
 
 impl Link {
     /// A client that has not begun to connect.
     pub fn new(session: Box<dyn Client>, port: Arc<Port>, id: u32, bounds: Bounds) -> Self {
         Link {
+            check: session.checker(),
             connection: Connection::new(session),
             port,
             id,
             bounds,
             backlog: Backlog::default(),
+            staging: Mutex::default(),
             cut_off: Mutex::new(None),
             abandoned: AtomicBool::new(false),
             generation: fork::generation(),
@@ -234,25 +250,66 @@ impl Link {
         self.id
     }
 
-    /// Hands a command to the session and sees to it that it is looked at.
+    /// Accepts a message: the hot path.
     ///
     /// # Errors
     /// As [`Client::submit`]; [`Code::Closed`] in a forked child.
     #[inline]
+    pub fn publish(self: &Arc<Self>, publish: Publish<'_>) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Err(forked());
+        }
+        (self.check)(&publish)?;
+        let awaited = publish.ticket.is_some();
+        let staged = {
+            let mut staging = lock(&self.staging);
+            staging
+                .accept(&publish, self.bounds.queue)
+                .then(|| staging.byte_len())
+        };
+        match staged {
+            Some(bytes) => self.connection.signal.queued(bytes, awaited),
+            None => self.submit(Command::Publish(publish))?,
+        }
+        Ok(())
+    }
+
+    /// Hands a command to the session, behind all messages accepted before.
+    ///
+    /// # Errors
+    /// As [`Client::submit`]; [`Code::Closed`] in a forked child.
     pub fn submit(self: &Arc<Self>, command: Command<'_>) -> Result<(), Error> {
         if !self.is_ours() {
             return Err(forked());
         }
-        let awaited = !matches!(&command, Command::Publish(publish) if publish.ticket.is_none());
+        let now = Instant::now();
         let mut events = Batch::for_client(self.id, 0);
-        let (outcome, queued) = {
+        let outcome = {
             let mut session = self.connection.session();
-            let outcome = session.submit(Instant::now(), command, &mut events);
-            (outcome, session.counters().queued_bytes as usize)
+            self.feed(&mut **session, now, &mut events);
+            let outcome = session.submit(now, command, &mut events);
+            self.account(&mut **session);
+            outcome
         };
-        self.connection.signal.queued(queued, awaited);
+        self.connection.signal.queued(PLENTY, true);
         self.port.deliver(self, &mut events);
         outcome
+    }
+
+    /// Whether somebody waits for a message that the session has not been fed.
+    pub(super) fn has_staged_emits(&self) -> bool {
+        lock(&self.staging).has_emits()
+    }
+
+    /// Lets the staging know how much room the session leaves. Call it under the session's lock.
+    fn account(&self, session: &mut dyn Client) {
+        let held = session.counters();
+        let messages = (held.queued + held.in_flight) as usize;
+        lock(&self.staging).session_holds(messages, held.queued_bytes as usize);
+        if session.is_closed() {
+            // Whatever comes now is refused by the session itself.
+            lock(&self.staging).session_holds(usize::MAX / 2, 0);
+        }
     }
 
     /// Takes no more commands, sends what is queued for `patience` at most, then says good-bye.
@@ -271,18 +328,25 @@ impl Link {
 
     /// Drops the connection at once; no event follows. What is queued is written as far as the
     /// kernel takes it now.
-    pub fn abandon(&self) {
+    pub fn abandon(self: &Arc<Self>) {
         if self.is_ours() {
-            self.connection.push();
+            self.push();
             self.abandoned.store(true, Ordering::SeqCst);
             self.connection.signal.wake();
         }
     }
 
     /// Writes what is queued, as far as the kernel takes it now.
-    pub fn push(&self) {
+    pub fn push(self: &Arc<Self>) {
         if self.is_ours() {
-            self.connection.push();
+            self.connection.push(|session, out| {
+                let now = Instant::now();
+                // A session that is fed while it is connected has nothing to tell but refusals.
+                let mut events = Batch::for_client(self.id, 0);
+                self.feed(&mut **session, now, &mut events);
+                session.poll_transmit(now, out);
+                self.port.deliver(self, &mut events);
+            });
         }
     }
 
@@ -295,13 +359,19 @@ impl Link {
     }
 
     /// The session's counts, and the connection's: bytes in, bytes out, reconnects.
-    pub fn counters(&self) -> Option<(Counters, [u64; 3])> {
+    pub fn counters(self: &Arc<Self>) -> Option<(Counters, [u64; 3])> {
         self.is_ours().then(|| {
             let connection = &self.connection;
             let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             let reconnects = load(&connection.accepted).saturating_sub(1);
             let (bytes_in, bytes_out) = (load(&connection.bytes_in), load(&connection.bytes_out));
-            let counters = connection.session().counters();
+            let counters = {
+                let mut session = connection.session();
+                let mut events = Batch::for_client(self.id, 0);
+                self.feed(&mut **session, Instant::now(), &mut events);
+                self.port.deliver(self, &mut events);
+                session.counters()
+            };
             (counters, [bytes_in, bytes_out, reconnects])
         })
     }
@@ -330,7 +400,7 @@ impl Hub for Link {
     }
 
     fn events(&self) -> Batch {
-        let room = self.backlog.room(self.bounds.messages, self.bounds.bytes);
+        let room = self.backlog.room(self.bounds.pending, self.bounds.queue.bytes);
         let mut batch = SCRATCH.take().unwrap_or_default();
         batch.reuse(self.id, room);
         batch
@@ -341,12 +411,31 @@ impl Hub for Link {
     }
 
     fn has_room(&self) -> bool {
-        self.backlog.room(self.bounds.messages, self.bounds.bytes) > 0
+        self.backlog.room(self.bounds.pending, self.bounds.queue.bytes) > 0
     }
 
     fn deliver(self: &Arc<Self>, mut events: Batch) {
         self.port.deliver(self, &mut events);
         SCRATCH.set(Some(events));
+    }
+
+    fn feed(&self, session: &mut (dyn Client + 'static), now: Instant, events: &mut Batch) {
+        let mut staged = STAGED.take();
+        lock(&self.staging).hand_over(&mut staged);
+        if !staged.is_empty() {
+            staged.drain(now, |at, publish| {
+                let ticket = publish.ticket;
+                if let Err(error) = session.submit(at, Command::Publish(publish), events) {
+                    // It was accepted while the session ended: its caller learns why. A post has
+                    // nobody who waits, and a flush of an ended session fails as a whole.
+                    if let Some(ticket) = ticket {
+                        events.fail(ticket, &error);
+                    }
+                }
+            });
+        }
+        STAGED.set(staged);
+        self.account(session);
     }
 
     fn cut_off(&self) -> Option<Instant> {

@@ -9,6 +9,7 @@ pub mod link;
 pub mod port;
 mod pump;
 pub mod runtime;
+pub mod staging;
 #[cfg(feature = "tls")]
 mod tls;
 pub mod transport;

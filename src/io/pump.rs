@@ -141,6 +141,7 @@ impl<H: Hub> Pump<'_, H> {
                 if broken.is_none() && session.deadline().is_some_and(|at| at <= now) {
                     broken = session.expire(now, &mut events).err();
                 }
+                self.hub.feed(&mut session, now, &mut events);
                 if broken.is_none() && writer.out.is_empty() {
                     session.poll_transmit(now, &mut writer.out);
                 }
@@ -222,7 +223,13 @@ impl<H: Hub> Pump<'_, H> {
             // It waits for the stream to take more; what else there is waits behind it.
             return false;
         }
-        connection.session().poll_transmit(now, &mut writer.out);
+        let mut events = self.hub.events();
+        {
+            let mut session = connection.session();
+            self.hub.feed(&mut session, now, &mut events);
+            session.poll_transmit(now, &mut writer.out);
+        }
+        self.hub.deliver(events);
         !writer.out.is_empty()
     }
 

@@ -5,8 +5,8 @@
 -- A turn: every coroutine that was ready when it began, then the timers that are due, then the watchers when there is
 -- something for them; it blocks when no coroutine is ready. run() ends when nothing is left that could wake anything.
 --
--- A coroutine that the program made itself (coroutine.create, coroutine.wrap) may wait here too: whoever resumed it sees
--- it yield, and the loop resumes it directly when its answer is there.
+-- A coroutine that the program made itself (coroutine.create, coroutine.wrap) may wait here too: whoever resumed it
+-- sees it yield, and the loop resumes it directly when its answer is there.
 
 local compat = require "MQ.compat"
 local timers = require "MQ.timers"
@@ -26,7 +26,8 @@ local function new(clock)
   local now, wait = clock.now, clock.wait
 
   local ready, arguments, head, tail = {}, {}, 1, 0
-  local tasks = {}                                       -- spawned and not ended: a task is no garbage while it waits
+  -- Spawned and not ended: a task is no garbage while it waits.
+  local tasks = {}   -- luacheck: ignore 241
   local guards = setmetatable({}, { __mode = "k" })
   local heap = timers.new()
   local watchers = {}
@@ -159,6 +160,7 @@ local function new(clock)
         run_due()
       end
       if done and done() then
+        run_ready()   -- what came with the answer: a main chunk that goes on finds its callbacks called
         return true
       end
       local seconds

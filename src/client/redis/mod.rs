@@ -279,7 +279,7 @@ impl Client for Redis {
         command: Command<'_>,
         events: &mut Batch,
     ) -> Result<(), Error> {
-        if self.stage == Stage::Ended || self.closing.is_some() {
+        if self.is_closed() {
             return Err(Error::closed());
         }
         match command {
@@ -332,6 +332,14 @@ impl Client for Redis {
         }
     }
 
+    fn checker(&self) -> fn(&Publish<'_>) -> Result<(), Error> {
+        check
+    }
+
+    fn is_closed(&self) -> bool {
+        self.stage == Stage::Ended || self.closing.is_some()
+    }
+
     fn counters(&self) -> Counters {
         Counters {
             queued: self.outbox.len() as u64,
@@ -352,9 +360,7 @@ impl Redis {
         // The command's own words, the decimal lengths, and the line ends.
         const FRAME: usize = 64;
         let size = publish.target.len() + publish.payload.len() + FRAME;
-        if publish.target.is_empty() {
-            return Err(Error::invalid("the channel is empty"));
-        }
+        check(publish)?;
         if size > self.options.max_queue_bytes.min(u32::MAX as usize) {
             return Err(Error::invalid(format!(
                 "a message of {} bytes is larger than max_queue_bytes = {}",
@@ -475,6 +481,14 @@ impl Redis {
         };
         Error::new(Code::Timeout, text)
     }
+}
+
+/// Redis itself takes an empty channel, but nothing that a program means by one.
+fn check(publish: &Publish<'_>) -> Result<(), Error> {
+    if publish.target.is_empty() {
+        return Err(Error::invalid("the channel is empty"));
+    }
+    Ok(())
 }
 
 /// The error of a command that was under way when the connection ended.

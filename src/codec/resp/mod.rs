@@ -1,12 +1,13 @@
 //! RESP2 and RESP3: bytes ⇄ frames, for clients and servers of Redis.
 //!
-//! Pub/sub frames, integers and `+OK` are read by [`push`] straight from the slice, without an allocation;
-//! every other frame is measured by [`scan`] against the [`Limits`] and, once it is whole, decoded by the
-//! `redis-protocol` crate. This file joins the two. It must not know what a frame means to a session, who
+//! Pub/sub frames, integers and `+OK` are read by `push` straight from the slice, without an allocation; every other
+//! frame is measured by `scan` against the [`Limits`] and, once it is whole, decoded by the `redis-protocol` crate in
+//! `mend`. This file joins the two. It must not know what a frame means to a session, who
 //! sent it, nor when.
 
 mod encode;
 mod error;
+mod mend;
 mod push;
 mod scan;
 #[cfg(test)]
@@ -49,7 +50,8 @@ pub enum Frame<'a> {
     /// `+OK`.
     Ok,
     /// Everything else, unknown kinds of push (`Reply::Push`) and errors included. Nulls of both versions are
-    /// `Reply::Null`; attributes are dropped.
+    /// `Reply::Null`; attributes are dropped; sets and maps with aggregates as keys become a flat `Reply::Array`. Which
+    /// value a map keeps for a key that comes twice is left to chance.
     Reply(Reply),
 }
 
@@ -180,10 +182,7 @@ impl Decoder {
 
     /// A frame that is not of the fast path, or was incomplete before.
     #[inline(never)]
-    fn resume<'a>(
-        &mut self,
-        input: &'a [u8],
-    ) -> Result<Option<(Frame<'a>, usize)>, DecodeError> {
+    fn resume<'a>(&mut self, input: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, DecodeError> {
         let decoded = self.advance(input);
         if !matches!(decoded, Ok(None)) {
             self.reset();

@@ -1,15 +1,11 @@
 //! The scanner: finds where a frame of any kind ends and holds it against the limits, without building it.
 //!
 //! Incremental: it remembers how far it came, so that feeding a frame byte by byte costs as much as feeding it whole.
-//! It also notes the few places (nulls of RESP2, attributes, …) where `redis-protocol` would refuse or misread a legal
-//! frame, and [`Scanner::take`] hands that crate a copy in which they are mended. It must not know of pub/sub.
+//! On its way it notes what has to be mended before `redis-protocol` can read the frame. It must not know of pub/sub.
 
+use super::mend::{Mend, ELEMENT_COST};
 use super::{DecodeError, Excerpt, Limits, Reply};
-use bytes::Bytes;
 use memchr::memchr;
-use redis_protocol::resp3::{decode::complete, types::RangeFrame};
-use std::borrow::Cow;
-use std::mem::size_of;
 use std::ops::Range;
 
 /// The longest line: what Redis allows for an inline command. Errors and status lines are far shorter.
@@ -17,10 +13,6 @@ const MAX_LINE: usize = 64 << 10;
 
 /// The longest header of an aggregate or bulk string: type, 19 digits, CR LF, and some for good measure.
 const MAX_HEADER: usize = 24;
-
-/// What an element takes in memory while it is decoded: the frame, the ranges that it is made from, and as much
-/// again for the slack of vectors and hash tables.
-const ELEMENT_COST: usize = 2 * (size_of::<Reply>() + size_of::<RangeFrame>()) + size_of::<Edit>();
 
 /// However small frames must be, a HELLO reply must fit.
 const MIN_ELEMENTS: usize = 1024;
@@ -47,19 +39,13 @@ struct Level {
     count: usize,
     /// Elements still to come. Never 0: an aggregate is closed with its last element.
     remaining: usize,
-    /// How many edits there were when it was opened.
-    edits: usize,
+    /// How many places to mend there were before it.
+    mends: usize,
     /// It is a map or set that `redis-protocol` cannot build; it will be an array of its elements.
     flatten: bool,
 }
 
-/// A place where the bytes given to `redis-protocol` differ from the bytes received.
-#[derive(Debug)]
-struct Edit {
-    range: Range<usize>,
-    text: Cow<'static, [u8]>,
-}
-
+/// Where the scan of one frame stands.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     /// Where the frame starts.
@@ -74,7 +60,7 @@ pub(super) struct Scanner {
     open: Vec<Level>,
     /// Elements announced by all aggregates of the frame.
     elements: u64,
-    edits: Vec<Edit>,
+    mend: Mend,
     /// Bytes looked at one by one, and calls.
     #[cfg(test)]
     pub(super) work: usize,
@@ -89,7 +75,7 @@ impl Scanner {
         self.string = None;
         self.open.clear();
         self.elements = 0;
-        self.edits.clear();
+        self.mend.keep(0);
     }
 
     /// Goes on where the last call stopped; `input` is that call's input and maybe more.
@@ -137,40 +123,14 @@ impl Scanner {
 
     /// Decodes the frame that ends at `end`, as [`Scan::Frame`] told.
     pub(super) fn take(&mut self, input: &[u8], end: usize) -> Result<Reply, DecodeError> {
-        let bytes = self.mended(input, end);
-        let reason = match complete::decode_bytes(&bytes) {
-            Ok(Some((reply, length))) if length == bytes.len() => return Ok(reply),
-            // The scanner has seen the whole frame, so these two tell of a disagreement between it and the crate.
-            Ok(Some((_, length))) => format!("its end is at {length} of {}", bytes.len()),
-            Ok(None) => "it is incomplete".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        let kind = input.get(self.start).copied().unwrap_or_default();
-        Err(DecodeError::BadValue {
-            kind,
-            reason,
-            near: excerpt(input, self.start),
+        self.mend.decode(input, self.start..end).map_err(|reason| {
+            let kind = input.get(self.start).copied().unwrap_or_default();
+            DecodeError::BadValue {
+                kind,
+                reason,
+                near: excerpt(input, self.start),
+            }
         })
-    }
-
-    /// A copy of the frame with the edits applied.
-    fn mended(&mut self, input: &[u8], end: usize) -> Bytes {
-        let whole = |range: Range<usize>| input.get(range).unwrap_or_default();
-        if self.edits.is_empty() {
-            return Bytes::copy_from_slice(whole(self.start..end));
-        }
-        // A flattened aggregate is noted when it closes, after what it holds.
-        self.edits.sort_unstable_by_key(|edit| edit.range.start);
-        // The slack is for headers that grow by a digit.
-        let mut copy = Vec::with_capacity(end - self.start + self.edits.len());
-        let mut at = self.start;
-        for edit in &self.edits {
-            copy.extend_from_slice(whole(at..edit.range.start));
-            copy.extend_from_slice(&edit.text);
-            at = edit.range.end;
-        }
-        copy.extend_from_slice(whole(at..end));
-        Bytes::from(copy)
     }
 
     /// Where the line at `position` ends, behind its CR LF, if that is there.
@@ -279,14 +239,7 @@ impl Scanner {
             });
         }
         if kind == b'-' {
-            // Redis quotes what it was sent, and that may be any bytes; `redis-protocol` wants a str.
-            if let Cow::Owned(text) = String::from_utf8_lossy(text) {
-                let range = at + 1..end - 2;
-                self.edits.push(Edit {
-                    range,
-                    text: Cow::Owned(text.into_bytes()),
-                });
-            }
+            self.mend.error(at + 1, text);
         }
         self.position = end;
         Ok(self.element())
@@ -304,10 +257,7 @@ impl Scanner {
         let kind = input.get(at).copied().unwrap_or_default();
         self.position = end;
         let Some(length) = length else {
-            self.edits.push(Edit {
-                range: at..end,
-                text: Cow::Borrowed(b"_\r\n"),
-            });
+            self.mend.null(at..end);
             return Ok(self.element());
         };
         if matches!(kind, b'$' | b'!' | b'=') {
@@ -327,7 +277,7 @@ impl Scanner {
         } else {
             length
         };
-        // An attribute costs an edit even when it is empty.
+        // An attribute costs memory even when it is empty.
         self.elements = self
             .elements
             .saturating_add(count)
@@ -359,7 +309,7 @@ impl Scanner {
             header: at..end,
             count,
             remaining: count,
-            edits: self.edits.len(),
+            mends: self.mend.len(),
             flatten: false,
         };
         if count > 0 {
@@ -421,12 +371,8 @@ impl Scanner {
     /// Some: it is an attribute, and this is how to go on.
     fn closed(&mut self, level: Level) -> Option<Option<Scan>> {
         if level.kind == b'|' {
-            self.edits.truncate(level.edits); // what was to be mended inside is cut with it
-            let range = level.header.start..self.position;
-            self.edits.push(Edit {
-                range,
-                text: Cow::Borrowed(b""),
-            });
+            self.mend.keep(level.mends); // what was to be mended inside is cut with it
+            self.mend.cut(level.header.start..self.position);
             return Some(
                 self.open
                     .is_empty()
@@ -434,11 +380,7 @@ impl Scanner {
             );
         }
         if level.flatten {
-            let text = Cow::Owned(format!("*{}\r\n", level.count).into_bytes());
-            self.edits.push(Edit {
-                range: level.header,
-                text,
-            });
+            self.mend.flatten(level.header, level.count);
         }
         None
     }

@@ -3,6 +3,7 @@
 mod garbage;
 mod limits;
 mod properties;
+mod pushes;
 mod vectors;
 
 use super::*;

@@ -1,0 +1,15 @@
+-- What every Lua that MQ supports has; the few names that only some have are used behind a check.
+std = "min"
+read_globals = {
+  "unpack", "jit",
+  table = { fields = { "unpack", "pack" } },
+  package = { fields = { "searchers", "loaders", "searchpath" } },
+  coroutine = { fields = { "isyieldable", "close" } },
+}
+max_line_length = 120
+exclude_files = { "lua/MQ/meta", "target", "build", "fuzz" }
+-- `not (x >= 0)` also catches NaN, `x < 0` does not
+ignore = { "581" }
+
+files["spec"] = { std = "min+busted" }
+files["bin/mq"] = { globals = { "_" } }

@@ -1,0 +1,145 @@
+--- post, emit, flush: the half of a client that sends.
+-- Must not know: what carries it, subscriptions, how a client begins and ends.
+
+local core = require "MQ.core"
+local object = require "MQ.object"
+local options = require "MQ.options"
+
+local publishers, misuse, check_seconds = object.publishers, object.misuse, object.check_seconds
+
+local methods = {}
+
+-- Stands in for the core's function while coroutines wait for room, so that nobody overtakes them.
+local function no_room()
+  return nil, "the outbound queue is full", "full"
+end
+
+--- There is room again: whoever waited longest asks the core again. With nobody left, the fast path opens.
+local function next_in_line(self)
+  local record = self.blocked[1]
+  if record then
+    self.dispatch.complete(record, true)
+  else
+    publishers[self] = self.publish
+  end
+end
+
+--- The client has ended: everybody who waits for room asks the core again, and is told so.
+local function end_line(self)
+  for _, record in ipairs(self.blocked) do
+    self.dispatch.complete(record, true)
+  end
+end
+
+local function leave_line(self, record)
+  for index, each in ipairs(self.blocked) do
+    if each == record then
+      table.remove(self.blocked, index)
+      break
+    end
+  end
+  self.dispatch.forget()
+end
+
+-- overflow = "block": waits its turn until there is room, at most `timeout` seconds.
+local function publish_with_patience(self, pattern, data, ticket, flags)
+  local dispatch = self.dispatch
+  local deadline = core.now() + self.timeout
+  local record = dispatch.expect()
+  table.insert(self.blocked, record)
+  publishers[self] = no_room
+  local ok, err, code = nil, nil, "full"
+  while code == "full" do
+    if not dispatch.await(record, math.max(deadline - core.now(), 0)) then
+      err = ("the outbound queue stayed full for %s s"):format(self.timeout)
+      break
+    end
+    record.done = nil
+    ok, err, code = self.publish(pattern, data, ticket, flags)
+  end
+  leave_line(self, record)
+  if code ~= "full" or #self.blocked == 0 then
+    next_in_line(self)
+  end
+  return ok, err, code
+end
+
+local function flags_of(self, opt, method)
+  local protocol = self.protocol
+  local given, err = options.check(protocol.publish_options, opt)
+  if not given then
+    error(("mq:%s: %s"):format(method, err), 3)
+  end
+  return protocol.publish_flags and protocol.publish_flags(given)
+end
+
+--- Publishes without waiting for an answer: the fast path. true; nil, err, code.
+function methods:post(pattern, data, opt)
+  local publish = publishers[self]
+  if not publish then
+    misuse(self, "post")
+  end
+  local flags, ok, err, code
+  if opt == nil then
+    ok, err, code = publish(pattern, data)
+  else
+    flags = flags_of(self, opt, "post")
+    ok, err, code = publish(pattern, data, nil, flags)
+  end
+  if ok then
+    return true
+  elseif code == "full" and self.overflow == "block" then
+    ok, err, code = publish_with_patience(self, pattern, data, nil, flags)
+    if ok then
+      return true
+    end
+  end
+  return nil, err, code
+end
+
+--- Publishes in call order and waits for the broker's answer. true, detail; nil, err, code.
+function methods:emit(pattern, data, opt)
+  local publish = publishers[self]
+  if not publish then
+    misuse(self, "emit")
+  end
+  local flags
+  if opt ~= nil then
+    flags = flags_of(self, opt, "emit")
+  end
+  local dispatch = self.dispatch
+  local ticket = dispatch.ticket()
+  local ok, err, code = publish(pattern, data, ticket, flags)
+  if not ok then
+    if code == "full" and self.overflow == "block" then
+      ok, err, code = publish_with_patience(self, pattern, data, ticket, flags)
+    end
+    if not ok then
+      return nil, err, code
+    end
+  end
+  return dispatch.wait(ticket)
+end
+
+--- Waits until every post so far has its answer. true; nil, err, failed, code, where `failed` says how many posts
+-- failed since the last flush.
+function methods:flush(seconds)
+  if not publishers[self] then
+    misuse(self, "flush")
+  end
+  check_seconds(seconds, "flush")
+  local dispatch = self.dispatch
+  local ticket = dispatch.ticket()
+  local ok, err, code = self.core:flush(ticket)
+  if not ok then
+    return nil, err, 0, code
+  end
+  local failed
+  ok, err, code, failed = dispatch.wait(ticket, seconds)
+  if ok then
+    return true
+  end
+  return nil, err, failed or 0, code
+end
+
+return { methods = methods, next_in_line = next_in_line, end_line = end_line }

@@ -1,0 +1,252 @@
+--- on, off: the half of a client that receives.
+-- Must not know: how a message travels or looks (the protocol's receiver), how a client begins and ends.
+--
+-- A subscription is one pattern. It has a key, under which the core names its messages, and a listener for each
+-- callback. It belongs to its client alone: the dispatch only has weak references to its listeners.
+
+local object = require "MQ.object"
+local options = require "MQ.options"
+
+local publishers, misuse = object.publishers, object.misuse
+
+local methods = {}
+
+-- After these a subscription stays registered and begins when the broker is there; any other failure refuses it.
+local transient = { timeout = true, lost = true }
+
+local function slot(pattern, exact)
+  return (exact and "=" or "~") .. pattern
+end
+
+local function tell_dispatch(self)
+  local live = next(self.subscriptions) ~= nil
+  if live ~= self.live then
+    self.dispatch.subscribed(self, live)
+  end
+end
+
+-- One callback is called by the route itself; several share it.
+local function route(self, subscription)
+  local listeners = subscription.listeners
+  subscription.fan = #listeners > 1 and { listeners = listeners, busy = true } or nil
+  self.dispatch.route(subscription.key, subscription.fan or listeners[1])
+end
+
+local function add_listener(self, subscription, fn)
+  -- A new list each time: a message that is being handed round goes to those who were there when it came.
+  local listeners = {}
+  for index, each in ipairs(subscription.listeners) do
+    listeners[index] = each
+  end
+  listeners[#listeners + 1] = {
+    client = self,
+    callback = fn,
+    deliver = self.protocol.receiver(fn, subscription.pattern, subscription.exact),
+    busy = false,
+  }
+  subscription.listeners = listeners
+  route(self, subscription)
+end
+
+local function silence(self, subscription)
+  for _, listener in ipairs(subscription.listeners) do
+    self.dispatch.silence(listener)
+  end
+  self.dispatch.route(subscription.key, nil)
+end
+
+local function drop(self, subscription)
+  silence(self, subscription)
+  local name = slot(subscription.pattern, subscription.exact)
+  if self.subscriptions[name] == subscription then
+    self.subscriptions[name] = nil
+  end
+  tell_dispatch(self)
+end
+
+local function submit(self, subscription, ticket)
+  return self.source:subscribe(ticket, subscription.key, subscription.pattern, subscription.exact, subscription.options)
+end
+
+local function confirm(self, subscription)
+  local dispatch = self.dispatch
+  local ticket = dispatch.ticket()
+  local ok, err, code = submit(self, subscription, ticket)
+  if ok then
+    subscription.ticket = ticket
+    ok, err, code = dispatch.wait(ticket)
+    subscription.ticket = nil
+  end
+  if ok then
+    subscription.confirmed = true
+  elseif not transient[code] then
+    drop(self, subscription)
+  end
+  -- Others may wait for the same confirmation: one asks, all are told.
+  local others = subscription.others
+  subscription.others = {}
+  for _, record in ipairs(others) do
+    dispatch.complete(record, ok, err, code)
+    dispatch.forget()
+  end
+  if ok then
+    return true
+  end
+  return nil, err, code
+end
+
+local function has(subscription, fn)
+  for _, listener in ipairs(subscription.listeners) do
+    if listener.callback == fn then
+      return true
+    end
+  end
+  return false
+end
+
+--- Subscribes and waits until the broker has confirmed; from then on the subscription outlives every reconnect.
+-- true; nil, err, code. After "timeout" the subscription stays, and begins when the broker is there.
+function methods:on(pattern, fn, opt)
+  if not publishers[self] then
+    misuse(self, "on")
+  end
+  if type(fn) ~= "function" then
+    error(("mq:on: expected a function to call with each message (got a %s); "
+      .. "write mq:on(pattern, function (msg) … end)"):format(type(fn)), 2)
+  end
+  local given, problem = options.check(self.protocol.subscribe_options, opt)
+  if not given then
+    error("mq:on: " .. problem, 2)
+  end
+  if type(pattern) ~= "string" or pattern == "" then
+    return nil, ("the pattern must be a string that is not empty (got %s)"):format(options.quote(pattern)), "invalid"
+  end
+
+  local exact = given.exact == true
+  local name = slot(pattern, exact)
+  local subscription = self.subscriptions[name]
+  if not subscription then
+    local flags = self.protocol.subscribe_flags
+    subscription = {
+      key = self.dispatch.key(), pattern = pattern, exact = exact, options = flags and flags(given),
+      listeners = {}, others = {},
+    }
+    self.subscriptions[name] = subscription
+    add_listener(self, subscription, fn)
+    tell_dispatch(self)
+  elseif subscription.confirmed or not has(subscription, fn) then
+    add_listener(self, subscription, fn)
+  end
+
+  if subscription.confirmed then
+    return true
+  elseif subscription.ticket then
+    local record = self.dispatch.expect()
+    table.insert(subscription.others, record)
+    self.dispatch.await(record)
+    return record[1], record[2], record[3]
+  end
+  return confirm(self, subscription)
+end
+
+-- Takes off the listeners whose callback is fn, or all. Whether there were any, and whether none is left.
+local function remove_listeners(self, subscription, fn)
+  local kept, removed = {}, {}
+  for _, listener in ipairs(subscription.listeners) do
+    local list = (fn == nil or listener.callback == fn) and removed or kept
+    list[#list + 1] = listener
+  end
+  if #removed > 0 and #kept > 0 then
+    subscription.listeners = kept
+    route(self, subscription)
+    for _, listener in ipairs(removed) do
+      self.dispatch.silence(listener)
+    end
+  end
+  return #removed > 0, #kept == 0
+end
+
+--- Unsubscribes: one callback, or all of the pattern. true; nil, err, code.
+function methods:off(pattern, fn)
+  if not publishers[self] then
+    misuse(self, "off")
+  end
+  if fn ~= nil and type(fn) ~= "function" then
+    error(("mq:off: expected the function that was given to mq:on, or nothing (got a %s)"):format(type(fn)), 2)
+  end
+  if type(pattern) ~= "string" then
+    return nil, ("the pattern must be a string (got %s)"):format(options.quote(pattern)), "invalid"
+  end
+  local found, ok, err, code = false, true, nil, nil
+  for _, exact in ipairs { false, true } do
+    local subscription = self.subscriptions[slot(pattern, exact)]
+    if subscription then
+      local any, last = remove_listeners(self, subscription, fn)
+      found = found or any
+      if last then
+        drop(self, subscription)
+        local ticket = self.dispatch.ticket()
+        ok, err, code = self.source:unsubscribe(ticket, subscription.key)
+        if ok then
+          ok, err, code = self.dispatch.wait(ticket)
+        end
+      end
+    end
+  end
+  if not found then
+    return nil, ("nothing is subscribed to %q%s"):format(pattern, fn and " with that callback" or ""), "invalid"
+  elseif ok then
+    return true
+  end
+  return nil, err, code
+end
+
+--- Every callback is called with nil, in order with its messages.
+local function tell_lost(self)
+  for _, subscription in pairs(self.subscriptions) do
+    for _, listener in ipairs(subscription.listeners) do
+      self.dispatch.lost(listener)
+    end
+  end
+end
+
+--- No further message comes, but what waits for the callbacks still reaches them.
+local function retire_all(self)
+  for _, subscription in pairs(self.subscriptions) do
+    self.dispatch.route(subscription.key, nil)
+  end
+  self.retired, self.subscriptions = self.subscriptions, {}
+  tell_dispatch(self)
+end
+
+--- No callback is called any more.
+local function silence_all(self)
+  for _, subscription in pairs(self.subscriptions) do
+    silence(self, subscription)
+  end
+  for _, subscription in pairs(self.retired) do
+    silence(self, subscription)
+  end
+  self.subscriptions, self.retired = {}, {}
+  tell_dispatch(self)
+end
+
+--- Submits every subscription to a source that has just taken over, and lets it answer whoever waits.
+local function resubmit_all(self)
+  for _, subscription in pairs(self.subscriptions) do
+    local ticket = self.dispatch.ticket()
+    if subscription.ticket then
+      self.dispatch.move_ticket(subscription.ticket, ticket)
+      subscription.ticket = ticket
+    end
+    submit(self, subscription, ticket)
+  end
+end
+
+return {
+  methods = methods,
+  tell_lost = tell_lost,
+  retire_all = retire_all,
+  silence_all = silence_all,
+  resubmit_all = resubmit_all,
+}

@@ -69,7 +69,7 @@ check-lua55: ## does it compile for Lua 5.5, which no distribution packages yet?
 
 env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
-	@echo "export LUA_CPATH='$(CURDIR)/$(BUILD)/?.so;;'"
+	@echo "export LUA_CPATH='$(abspath $(BUILD))/?.so;;'"
 
 demo: ## install what is missing, build, and see 100 messages pass
 	@LUA=$(LUA_NAME) tools/demo.sh
@@ -82,15 +82,15 @@ lint: ## formatting, clippy, luacheck, file lengths
 
 bench: build spec-tools $(PEERS) ## against C on hiredis and redis-benchmark; ONLY=S|P|E|L|M, RUNS=5, WRITE=1
 	@LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
-	 LUA_CPATH='$(CURDIR)/$(BUILD)/?.so;$(CURDIR)/$(BUILD)/spec/?.so;;' \
+	 LUA_CPATH='$(abspath $(BUILD))/?.so;$(abspath $(BUILD))/spec/?.so;;' \
 	 ONLY='$(ONLY)' RUNS='$(RUNS)' WRITE='$(WRITE)' SIDE='$(SIDE)' $(LUA) bench/run.lua
 
 build/bench/%: bench/peers/%.c bench/peers/common.h
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -std=gnu11 $(shell pkg-config --cflags hiredis) -o $@ $< $(shell pkg-config --libs hiredis)
 
-fuzz: ## each fuzz target for SECONDS=60, or TARGET=name alone
-	@CARGO='$(CARGO)' tools/fuzz.sh
+fuzz: ## each fuzz target for SECONDS_EACH=60, or ONLY=name alone
+	@CARGO='$(CARGO)' ONLY='$(ONLY)' SECONDS_EACH='$(or $(SECONDS_EACH),60)' tools/fuzz.sh
 
 # What the specs need that plain Lua cannot do: processes and sockets; a C host.
 spec-tools: $(BUILD)/spec/spec_sys.so $(BUILD)/spec/host

@@ -240,19 +240,28 @@ local function report(measured)
   return table.concat(lines, "\n"), missed
 end
 
+local terminal = os.execute("test -t 2")
+terminal = terminal == true or terminal == 0 -- 5.1 gives the exit code
+
+local function progress(text)
+  if terminal then
+    io.stderr:write(("\r%-30s\r"):format(text))
+  end
+end
+
 local function main()
   server = Redis.start(dir, { config = { "client-output-buffer-limit pubsub 0 0 0" } })
   local measured = {}
   for round = 1, runs do
     for _, name in ipairs { "S", "P", "E", "L", "M" } do
       if not only or only:find(name, 1, true) then
-        io.stderr:write(("\rround %d of %d: %s "):format(round, runs, name))
+        progress(("round %d of %d: %s"):format(round, runs, name))
         measured[name] = measured[name] or {}
         table.insert(measured[name], benches[name]())
       end
     end
   end
-  io.stderr:write("\r                    \r")
+  progress("")
   local text, missed = report(measured)
   print(text)
   print("\n" .. machine())

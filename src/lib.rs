@@ -16,6 +16,8 @@ pub mod error;
 pub mod io;
 pub mod message;
 pub mod session;
+#[cfg(test)]
+mod testing;
 
 /// `require "MQ.core"`.
 ///

@@ -163,20 +163,22 @@ function Client:start()
   return record[1], record[2], record[3]
 end
 
--- The answers to close of each connection; what the publishing one says counts.
+-- Closes each connection; what the publishing one says counts.
 local function close_connections(self, seconds)
   local dispatch = self.dispatch
-  local tickets = {}
+  local records = {}
   for index, connection in ipairs { self.core, self.reader } do
     local ticket = dispatch.ticket()
-    tickets[index] = connection:close(ticket, seconds) and ticket
+    if connection:close(ticket, seconds) then
+      records[index] = dispatch.pending(ticket)
+    end
   end
   local ok, err, code = true, nil, nil
-  if tickets[1] then
-    ok, err, code = dispatch.wait(tickets[1])
+  if records[1] then
+    ok, err, code = dispatch.answer(records[1])
   end
-  if tickets[2] then
-    dispatch.wait(tickets[2])
+  if records[2] then
+    dispatch.answer(records[2])
   end
   if ok or self.failure then   -- what had ended before has told its callers
     return true

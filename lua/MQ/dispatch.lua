@@ -154,12 +154,19 @@ local function open(port)
     listener.busy = false
   end
 
+  -- Wakes whoever waits for a record, once: a second unpark would end some later wait of that coroutine early.
+  local function rouse(record)
+    local co = record.co
+    if co then
+      record.co = nil
+      unpark(co)
+    end
+  end
+
   local function answer(record, a, b, c, d)
     record.done = true
     record[1], record[2], record[3], record[4] = a, b, c, d
-    if record.co then
-      unpark(record.co)
-    end
+    rouse(record)
   end
 
   local function control(form, id, a, b, c, d)
@@ -309,9 +316,7 @@ local function open(port)
     if seconds then
       stop = after(seconds, function()
         record.late = true
-        if co then
-          unpark(co)
-        end
+        rouse(record)
       end)
     end
     if co then
@@ -319,7 +324,6 @@ local function open(port)
       repeat
         park()
       until record.done or record.late
-      record.co = nil
     elseif run_until then
       run_until(function()
         return record.done or record.late
@@ -360,18 +364,28 @@ local function open(port)
     waiting[ticket], waiting[old] = waiting[old], nil
   end
 
-  --- Waits for the answer to an accepted ticket, at most `seconds` where given: true, detail or nil, err, code, detail.
-  function dispatch.wait(ticket, seconds)
+  --- The record of an accepted ticket. It has to be asked for before anything else waits, or the answer is missed.
+  function dispatch.pending(ticket)
     local record = {}
     waiting[ticket] = record
     outstanding = outstanding + 1
-    if not await(record, seconds) then
-      if record.late then
-        return nil, ("no answer within %s s"):format(seconds), "timeout"
-      end
-      return nil, "nothing is left that could answer: the process has been forked", "closed"
+    return record
+  end
+
+  --- Waits for a ticket's record, at most `seconds` where given: true, detail or nil, err, code, detail.
+  function dispatch.answer(record, seconds)
+    if await(record, seconds) then
+      return record[1], record[2], record[3], record[4]
+    elseif record.late then
+      return nil, ("no answer within %s s"):format(seconds), "timeout"
     end
-    return record[1], record[2], record[3], record[4]
+    return nil, "nothing is left that could answer: the process has been forked", "closed"
+  end
+  local pending, result = dispatch.pending, dispatch.answer
+
+  --- Both at once.
+  function dispatch.wait(ticket, seconds)
+    return result(pending(ticket), seconds)
   end
 
   --------------------------------------------------------------------------------------------------- clients

@@ -109,10 +109,7 @@ impl Drop for Handle {
 }
 
 /// `core.client(protocol, options)`.
-pub(super) fn create(
-    lua: &Lua,
-    (protocol, options): (String, LuaTable),
-) -> LuaResult<MultiValue> {
+pub(super) fn create(lua: &Lua, (protocol, options): (String, LuaTable)) -> LuaResult<MultiValue> {
     let options = convert::to_value(&LuaValue::Table(options))?;
     let parts = client::create(&protocol, &options).and_then(|session| {
         let endpoint = Endpoint::parse(&options)?;
@@ -168,7 +165,10 @@ impl UserData for Handle {
             },
         );
         methods.add_method("unsubscribe", |lua, this, (ticket, key): (u64, u64)| {
-            answer(lua, this.client.submit(Command::Unsubscribe { ticket, key }))
+            answer(
+                lua,
+                this.client.submit(Command::Unsubscribe { ticket, key }),
+            )
         });
         methods.add_method("flush", |lua, this, ticket: u64| {
             answer(lua, this.client.submit(Command::Flush { ticket }))

@@ -29,10 +29,7 @@ pub(crate) fn module(lua: &Lua) -> LuaResult<LuaTable> {
         lua.create_function(move |_, ()| Ok(start.elapsed().as_secs_f64()))?,
     )?;
     core.set("time", lua.create_function(|_, ()| wall_clock())?)?;
-    core.set(
-        "pid",
-        lua.create_function(|_, ()| Ok(std::process::id()))?,
-    )?;
+    core.set("pid", lua.create_function(|_, ()| Ok(std::process::id()))?)?;
     core.set("json_encode", lua.create_function(json::encode)?)?;
     core.set("json_decode", lua.create_function(json::decode)?)?;
     core.set("json_array", lua.create_function(json::array)?)?;

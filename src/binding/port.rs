@@ -1,10 +1,10 @@
 //! The Lua side of a port: one a Lua state and process.
 
 use super::raw;
+use crate::error::Code;
 use crate::io::link::Link;
 use crate::io::port::{Delivery, Port};
 use crate::message::{Meta, Record, State, Value};
-use crate::error::Code;
 use mlua::prelude::{Lua, LuaFunction, LuaResult};
 use mlua::{AnyUserData, UserData, UserDataFields, UserDataMethods};
 use std::cell::{Cell, RefCell};
@@ -101,13 +101,22 @@ impl Consumer {
             batch.bytes().get(start..*byte).unwrap_or_default() as *const [u8]
         };
         let pulled = match &batch.records()[pulling.record] {
-            Record::Message { key, source, payload } => Pulled::Message {
+            Record::Message {
+                key,
+                source,
+                payload,
+            } => Pulled::Message {
                 key: *key,
                 source: cut(*source),
                 payload: cut(*payload),
                 meta: None,
             },
-            Record::RichMessage { key, source, payload, meta } => Pulled::Message {
+            Record::RichMessage {
+                key,
+                source,
+                payload,
+                meta,
+            } => Pulled::Message {
                 key: *key,
                 source: cut(*source),
                 payload: cut(*payload),
@@ -117,13 +126,24 @@ impl Consumer {
                 ticket: *ticket,
                 detail,
             },
-            Record::Failed { ticket, code, text, count } => Pulled::Failed {
+            Record::Failed {
+                ticket,
+                code,
+                text,
+                count,
+            } => Pulled::Failed {
                 ticket: *ticket,
                 code: *code,
                 text: cut(*text),
                 count: *count,
             },
-            Record::State { client, state, code, text, number } => Pulled::State {
+            Record::State {
+                client,
+                state,
+                code,
+                text,
+                number,
+            } => Pulled::State {
                 client: *client,
                 state: *state,
                 code: *code,

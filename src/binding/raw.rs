@@ -108,7 +108,12 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
         };
         let values = match pulled {
             Pulled::Nothing => return 0,
-            Pulled::Message { key, source, payload, meta } => {
+            Pulled::Message {
+                key,
+                source,
+                payload,
+                meta,
+            } => {
                 push_whole(state, key);
                 push_bytes(state, source);
                 push_bytes(state, payload);
@@ -123,7 +128,12 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 push_value(state, &*detail);
                 3
             }
-            Pulled::Failed { ticket, code, text, count } => {
+            Pulled::Failed {
+                ticket,
+                code,
+                text,
+                count,
+            } => {
                 ffi::lua_pushinteger(state, FAILED as ffi::lua_Integer);
                 push_whole(state, ticket);
                 push_bytes(state, text);
@@ -134,7 +144,13 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 }
                 5
             }
-            Pulled::State { client, state: new, code, text, number } => {
+            Pulled::State {
+                client,
+                state: new,
+                code,
+                text,
+                number,
+            } => {
                 ffi::lua_pushinteger(state, STATE as ffi::lua_Integer);
                 ffi::lua_pushinteger(state, client as ffi::lua_Integer);
                 push_bytes(state, new.as_str().as_bytes());
@@ -165,7 +181,11 @@ unsafe extern "C-unwind" fn publish(state: *mut lua_State) -> c_int {
             return refuse(state, b"the client is closed", "closed");
         };
         let (Some(target), Some(payload)) = (string(state, 1), string(state, 2)) else {
-            return refuse(state, b"the pattern and the payload must be strings", "invalid");
+            return refuse(
+                state,
+                b"the pattern and the payload must be strings",
+                "invalid",
+            );
         };
         let ticket = ffi::lua_tonumber(state, 3) as u64;
         let flags = ffi::lua_tonumber(state, 4) as u32;
@@ -277,7 +297,10 @@ unsafe fn refuse(state: *mut lua_State, text: *const [u8], code: &str) -> c_int 
 unsafe fn panicked(state: *mut lua_State) -> c_int {
     // SAFETY: the payload of the panic is dropped by the caller before this raises.
     unsafe {
-        ffi::lua_pushstring(state, c"MQ: internal error (a panic; please report it)".as_ptr());
+        ffi::lua_pushstring(
+            state,
+            c"MQ: internal error (a panic; please report it)".as_ptr(),
+        );
         ffi::lua_error(state)
     }
 }

@@ -143,9 +143,11 @@ impl Outbox {
             }
             self.patience.pop_front();
             // Entries are in the order of the deadlines: the search goes on where it stopped.
-            if let Some(found) = (from..self.entries.len())
-                .find(|&i| self.entries.get(i).is_some_and(|e| e.ticket == Some(ticket)))
-            {
+            if let Some(found) = (from..self.entries.len()).find(|&i| {
+                self.entries
+                    .get(i)
+                    .is_some_and(|e| e.ticket == Some(ticket))
+            }) {
                 if let Some(entry) = self.entries.get_mut(found) {
                     entry.withdrawn = true;
                     entry.ticket = None;
@@ -230,8 +232,15 @@ mod tests {
         push(&mut outbox, None, "aaa");
         push(&mut outbox, Some((7, now)), "bbb");
         push(&mut outbox, None, "ccc");
-        assert_eq!(transmit(&mut outbox, 4), ("aaabbb".into(), vec![None, Some(7)]));
-        assert_eq!(outbox.deadline(), None, "a sent message has no deadline here");
+        assert_eq!(
+            transmit(&mut outbox, 4),
+            ("aaabbb".into(), vec![None, Some(7)])
+        );
+        assert_eq!(
+            outbox.deadline(),
+            None,
+            "a sent message has no deadline here"
+        );
         assert_eq!(transmit(&mut outbox, 4), ("ccc".into(), vec![None]));
         assert!(outbox.is_empty());
     }

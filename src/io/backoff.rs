@@ -31,8 +31,14 @@ impl Policy {
     /// Reads the options `reconnect reconnect_min reconnect_max reconnect_attempts`.
     pub fn parse(options: &Value) -> Self {
         let default = Policy::default();
-        let min = options.member("reconnect_min").as_seconds().unwrap_or(default.min);
-        let max = options.member("reconnect_max").as_seconds().unwrap_or(default.max);
+        let min = options
+            .member("reconnect_min")
+            .as_seconds()
+            .unwrap_or(default.min);
+        let max = options
+            .member("reconnect_max")
+            .as_seconds()
+            .unwrap_or(default.max);
         Policy {
             enabled: options.member("reconnect").as_bool().unwrap_or(true),
             min,

@@ -85,7 +85,10 @@ impl Endpoint {
 
     async fn open(&self, address: &Address) -> Result<Stream, Error> {
         let failed = |error: io::Error| {
-            Error::new(Code::Lost, format!("cannot connect to {address}: {}", plainly(&error)))
+            Error::new(
+                Code::Lost,
+                format!("cannot connect to {address}: {}", plainly(&error)),
+            )
         };
         match address {
             Address::Unix(path) => {
@@ -230,7 +233,10 @@ mod tests {
                 Value::List(vec![text("a"), text("b:1"), text("::1"), text("[::1]:2")]),
             ),
         ]);
-        let shown: Vec<_> = addresses(&options)?.iter().map(Address::to_string).collect();
+        let shown: Vec<_> = addresses(&options)?
+            .iter()
+            .map(Address::to_string)
+            .collect();
         assert_eq!(shown, ["a:6379", "b:1", "[::1]:6379", "[::1]:2"]);
         Ok(())
     }

@@ -400,7 +400,9 @@ impl Hub for Link {
     }
 
     fn events(&self) -> Batch {
-        let room = self.backlog.room(self.bounds.pending, self.bounds.queue.bytes);
+        let room = self
+            .backlog
+            .room(self.bounds.pending, self.bounds.queue.bytes);
         let mut batch = SCRATCH.take().unwrap_or_default();
         batch.reuse(self.id, room);
         batch
@@ -411,7 +413,9 @@ impl Hub for Link {
     }
 
     fn has_room(&self) -> bool {
-        self.backlog.room(self.bounds.pending, self.bounds.queue.bytes) > 0
+        self.backlog
+            .room(self.bounds.pending, self.bounds.queue.bytes)
+            > 0
     }
 
     fn deliver(self: &Arc<Self>, mut events: Batch) {

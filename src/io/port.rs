@@ -67,7 +67,9 @@ impl Delivery {
         self.batch.clear();
         for (producer, share) in self.shares.drain(..) {
             let backlog = producer.backlog();
-            backlog.messages.fetch_sub(share.messages, Ordering::Relaxed);
+            backlog
+                .messages
+                .fetch_sub(share.messages, Ordering::Relaxed);
             backlog.bytes.fetch_sub(share.bytes, Ordering::Relaxed);
             producer.consumed();
         }
@@ -124,7 +126,9 @@ impl Port {
             }
             if batch.messages() > 0 {
                 let backlog = producer.backlog();
-                backlog.messages.fetch_add(batch.messages(), Ordering::Relaxed);
+                backlog
+                    .messages
+                    .fetch_add(batch.messages(), Ordering::Relaxed);
                 backlog.bytes.fetch_add(batch.byte_len(), Ordering::Relaxed);
                 let address = Arc::as_ptr(producer).cast::<()>();
                 let shares = &mut shared.delivery.shares;

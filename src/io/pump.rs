@@ -71,7 +71,9 @@ pub(super) async fn run<H: Hub>(hub: &Arc<H>, stream: Stream) -> Ending {
         armed: None,
     };
     let mut events = hub.events();
-    hub.connection().session().connected(Instant::now(), &mut events);
+    hub.connection()
+        .session()
+        .connected(Instant::now(), &mut events);
     hub.deliver(events);
     let ending = poll_fn(|cx| pump.poll(cx)).await;
     {
@@ -159,7 +161,9 @@ impl<H: Hub> Pump<'_, H> {
                 match self.stream.poll_write(cx, &writer.out) {
                     Poll::Ready(Ok(written)) if written > 0 => {
                         writer.out.advance(written);
-                        connection.bytes_out.fetch_add(written as u64, Ordering::Relaxed);
+                        connection
+                            .bytes_out
+                            .fetch_add(written as u64, Ordering::Relaxed);
                         worked = true;
                     }
                     Poll::Ready(Ok(_)) => return Err(Ending::Broken(closed())),
@@ -200,7 +204,9 @@ impl<H: Hub> Pump<'_, H> {
             Poll::Pending => Ok(0),
             Poll::Ready(Ok(0)) => Err(Ending::Broken(closed())),
             Poll::Ready(Ok(read)) => {
-                connection.bytes_in.fetch_add(read as u64, Ordering::Relaxed);
+                connection
+                    .bytes_in
+                    .fetch_add(read as u64, Ordering::Relaxed);
                 Ok(read)
             }
             Poll::Ready(Err(error)) => Err(Ending::Broken(failed(&error))),
@@ -269,5 +275,8 @@ fn closed() -> Error {
 }
 
 fn failed(error: &std::io::Error) -> Error {
-    Error::lost(format!("the connection failed: {}", super::endpoint::plainly(error)))
+    Error::lost(format!(
+        "the connection failed: {}",
+        super::endpoint::plainly(error)
+    ))
 }

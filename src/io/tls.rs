@@ -54,7 +54,10 @@ impl Layer {
         }
         Ok(Some(Layer {
             connector: TlsConnector::from(Arc::new(config)),
-            server_name: options.member("tls_server_name").as_text().map(str::to_owned),
+            server_name: options
+                .member("tls_server_name")
+                .as_text()
+                .map(str::to_owned),
         }))
     }
 
@@ -148,7 +151,10 @@ fn misconfigured(option: &str, why: &dyn std::fmt::Display) -> Error {
 }
 
 fn incomplete(given: &str, missing: &str) -> Error {
-    Error::fatal(Code::Tls, format!("tls.{given} needs tls.{missing} beside it"))
+    Error::fatal(
+        Code::Tls,
+        format!("tls.{given} needs tls.{missing} beside it"),
+    )
 }
 
 /// Takes any certificate (`tls.verify = false`): encrypts, and does not know with whom.
@@ -173,7 +179,12 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -182,11 +193,15 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
-

@@ -294,11 +294,11 @@ local function new(clock)
     end
   end
 
-  --- Runs until nothing is left to do.
-  function loop.run()
+  --- Runs until nothing is left to do, or until done() is true where it is given.
+  function loop.run(done)
     runs = runs + 1
     announce(true)
-    local ok, err = pcall(enter)
+    local ok, err = pcall(enter, done)
     runs = runs - 1
     announce(false)
     if not ok then

@@ -80,6 +80,9 @@ pub(super) fn judge(step: Step, text: &str, options: &Options) -> Verdict {
     } else if step == Step::Select {
         Error::fatal(Code::Refused, format!("db = {}: {text}", options.db))
     } else {
-        Error::fatal(Code::Refused, format!("the server refused the connection: {text}"))
+        Error::fatal(
+            Code::Refused,
+            format!("the server refused the connection: {text}"),
+        )
     })
 }

@@ -191,7 +191,11 @@ impl Redis {
 /// The server's no to a command.
 fn refusal(reply: Result<&str, &str>) -> Error {
     let (Ok(text) | Err(text)) = reply;
-    let code = if text.starts_with("NOAUTH") { Code::Auth } else { Code::Refused };
+    let code = if text.starts_with("NOAUTH") {
+        Code::Auth
+    } else {
+        Code::Refused
+    };
     Error::new(code, text)
 }
 

@@ -33,7 +33,9 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Offline,
-    Handshake { until: Instant },
+    Handshake {
+        until: Instant,
+    },
     Ready,
     /// Terminated: nothing is taken any more.
     Ended,
@@ -186,8 +188,10 @@ impl Session for Redis {
 
     fn expire(&mut self, now: Instant, events: &mut Batch) -> Result<(), Error> {
         let give_up = self.out_of_patience();
-        self.subscriptions.expire(now, |ticket| events.fail(ticket, &give_up));
-        self.outbox.withdraw_expired(now, |ticket| events.fail(ticket, &give_up));
+        self.subscriptions
+            .expire(now, |ticket| events.fail(ticket, &give_up));
+        self.outbox
+            .withdraw_expired(now, |ticket| events.fail(ticket, &give_up));
         self.make_room(events);
         if self.silence_deadline().is_none_or(|at| at > now) {
             return Ok(());
@@ -216,7 +220,10 @@ impl Session for Redis {
         self.stalled = false;
         self.trouble = Some(cause.clone());
         let control = std::mem::take(&mut self.control_expected);
-        for expected in std::mem::take(&mut self.expected).into_iter().chain(control) {
+        for expected in std::mem::take(&mut self.expected)
+            .into_iter()
+            .chain(control)
+        {
             match expected {
                 // Without the connection there is no subscription either.
                 Expected::Unsubscribe(ticket) => events.answer(ticket, Value::Nil),
@@ -295,7 +302,10 @@ impl Client for Redis {
                     return Err(Error::invalid("the pattern is empty"));
                 }
                 let until = now + self.options.timeout;
-                if !self.subscriptions.insert(key, pattern, exact, ticket, until) {
+                if !self
+                    .subscriptions
+                    .insert(key, pattern, exact, ticket, until)
+                {
                     return Err(Error::invalid(format!(
                         "already subscribed to {:?}",
                         String::from_utf8_lossy(pattern)
@@ -314,7 +324,11 @@ impl Client for Redis {
                     events.fail(waiter, &Error::new(Code::Closed, "unsubscribed meanwhile"));
                 }
                 if self.stage == Stage::Ready && gone.stage != SubscriptionStage::Wanted {
-                    let verb: &[u8] = if gone.exact { b"UNSUBSCRIBE" } else { b"PUNSUBSCRIBE" };
+                    let verb: &[u8] = if gone.exact {
+                        b"UNSUBSCRIBE"
+                    } else {
+                        b"PUNSUBSCRIBE"
+                    };
                     self.control_command(&[verb, &gone.name], Expected::Unsubscribe(ticket));
                 } else {
                     events.answer(ticket, Value::Nil);
@@ -376,9 +390,12 @@ impl Redis {
         if publish.ticket.is_none() {
             self.ledger.accept();
         }
-        let waiter = publish.ticket.map(|ticket| (ticket, now + self.options.timeout));
-        self.outbox
-            .push(waiter, |out| encode_publish(out, publish.target, publish.payload));
+        let waiter = publish
+            .ticket
+            .map(|ticket| (ticket, now + self.options.timeout));
+        self.outbox.push(waiter, |out| {
+            encode_publish(out, publish.target, publish.payload)
+        });
         Ok(())
     }
 
@@ -447,7 +464,11 @@ impl Redis {
         }
         let (control, expected) = (&mut self.control, &mut self.control_expected);
         self.subscriptions.ask_wanted(|key, subscription| {
-            let verb: &[u8] = if subscription.exact { b"SUBSCRIBE" } else { b"PSUBSCRIBE" };
+            let verb: &[u8] = if subscription.exact {
+                b"SUBSCRIBE"
+            } else {
+                b"PSUBSCRIBE"
+            };
             encode_command(control, &[verb, &subscription.name]);
             expected.push_back(Expected::Subscribe(key));
         });
@@ -465,7 +486,9 @@ impl Redis {
                     self.options.timeout
                 };
                 let never = patience.is_zero();
-                self.last_heard.filter(|_| !never).map(|heard| heard + patience)
+                self.last_heard
+                    .filter(|_| !never)
+                    .map(|heard| heard + patience)
             }
         }
     }
@@ -475,7 +498,10 @@ impl Redis {
         let seconds = self.options.timeout.as_secs_f64();
         let text = match (&self.trouble, self.stage) {
             (Some(trouble), Stage::Offline | Stage::Handshake { .. }) => {
-                format!("no connection within {seconds} s; the last error: {}", trouble.text)
+                format!(
+                    "no connection within {seconds} s; the last error: {}",
+                    trouble.text
+                )
             }
             _ => format!("could not be sent within {seconds} s"),
         };

@@ -1,0 +1,40 @@
+--- What a person sees who watches: whether there is a terminal, whether it wants colours, a line that changes in place.
+-- Must not know: what is shown.
+
+local terminal = {}
+
+local known = {}
+
+--- Whether a descriptor (0, 1, 2) is a terminal. No Lua can say; the shell that every POSIX system has can.
+function terminal.is(fd)
+  if known[fd] == nil then
+    local result = os.execute("test -t " .. fd .. " 2>/dev/null")
+    known[fd] = result == true or result == 0
+  end
+  return known[fd]
+end
+
+--- Whether to write colours to a descriptor: a terminal's user may have forbidden them (https://no-color.org).
+function terminal.colours(fd)
+  return (os.getenv("NO_COLOR") or "") == "" and os.getenv("TERM") ~= "dumb" and terminal.is(fd)
+end
+
+local shown = false
+
+--- Shows a line on standard error that the next one replaces, where that is a terminal.
+function terminal.progress(text)
+  if terminal.is(2) then
+    io.stderr:write("\r\27[K", text)
+    shown = true
+  end
+end
+
+--- Takes the progress line away, before something else is written.
+function terminal.clear()
+  if shown then
+    io.stderr:write("\r\27[K")
+    shown = false
+  end
+end
+
+return terminal

@@ -112,7 +112,7 @@ install: build ## into PREFIX (DESTDIR is honoured)
 	@cd lua && find MQ -name '*.lua' -exec install -D -m 644 '{}' '$(DESTDIR)$(LUADIR)/{}' ';'
 	@install -D -m 755 $(CORE) '$(DESTDIR)$(LIBDIR)/MQ/core.so'
 	@install -D -m 755 bin/mq '$(DESTDIR)$(BINDIR)/mq'
-	@sed -i '1s|^#!/usr/bin/env lua$$|#!/usr/bin/env $(LUA_NAME)|' '$(DESTDIR)$(BINDIR)/mq'
+	@sed -i '2a : "$${LUA:=$(LUA_NAME)}"  # what it was installed for' '$(DESTDIR)$(BINDIR)/mq'
 	@echo "installed for $(LUA_NAME): $(DESTDIR)$(LUADIR)/MQ $(DESTDIR)$(LIBDIR)/MQ/core.so $(DESTDIR)$(BINDIR)/mq"
 
 uninstall: ## what install put there

@@ -18,6 +18,7 @@ file_from /usr/include/stdio.h libc6-dev
 command_from make
 command_from redis-server
 command_from redis-cli redis-tools
+file_from /etc/ssl/certs/ca-certificates.crt ca-certificates # for cargo
 
 case $what in
 demo)
@@ -41,7 +42,6 @@ test)
     command_from luacheck lua-check
     command_from luarocks
     command_from openssl
-    file_from /etc/ssl/certs/ca-certificates.crt ca-certificates
     headers_from hiredis libhiredis-dev
     ;;
 *) die "usage: tools/setup.sh demo [LUA] | test | bench" ;;

@@ -6,6 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 LUAS="lua5.1 lua5.2 lua5.3 lua5.4 luajit"
+unset LUA # each step says which
 passed=0 failed=0 failures=()
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -1,7 +1,7 @@
 //! RESP: a stream gives the same frames and the same error in whatever pieces it arrives, no frame takes more than
 //! there is, and what was decoded survives being encoded.
 //!
-//! `cargo +nightly fuzz run resp`. The first two bytes of the input are where the rest is cut.
+//! `make fuzz`, or `cargo +nightly fuzz run resp` with cargo-fuzz. The first two bytes of the input are where the rest is cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -388,6 +388,41 @@ local function open(port)
     return result(pending(ticket), seconds)
   end
 
+  -- Address → the subscriptions there that wait for their confirmation, and who waits for those.
+  local asked = {}
+
+  --- A subscription at an address begins (true) or ends to wait for its confirmation.
+  function dispatch.asking(address, begins)
+    local line = asked[address]
+    if begins then
+      if not line then
+        line = { count = 0, records = {} }
+        asked[address] = line
+      end
+      line.count = line.count + 1
+      return
+    end
+    line.count = line.count - 1
+    if line.count == 0 then
+      asked[address] = nil
+      for _, record in ipairs(line.records) do
+        answer(record, true)
+        outstanding = outstanding - 1
+      end
+    end
+  end
+
+  --- Waits until every subscription that was asked for at an address has been confirmed or refused.
+  function dispatch.let_pass(address)
+    local line = asked[address]
+    if line then
+      local record = {}
+      line.records[#line.records + 1] = record
+      outstanding = outstanding + 1
+      await(record)
+    end
+  end
+
   --------------------------------------------------------------------------------------------------- clients
 
   --- Enters a client under the id of one of its core clients. client.handle(client, id, state, …) hears of its states.

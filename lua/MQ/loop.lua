@@ -18,6 +18,9 @@
 --   guard(died, fn, …) → co  like spawn; died(co, err) is called when fn raises
 --   after(seconds, fn) → stop      calls fn() once from the loop itself; fn neither parks nor raises
 --   run_until(fn) → bool    where running() is nil: runs the loop until fn() is true; false when nothing can make it so
+--   at(seconds, fn) → timer calls fn in a coroutine of its own every so often, until timer:stop()
+--   timeout(seconds, fn) → timer   the same, once
+--   on_error(co, traceback, err)    where an error goes that nobody guards; may be replaced
 
 local hosts = { "own" }
 
@@ -61,9 +64,35 @@ local function after_by_sleep(spawn, sleep)
   end
 end
 
+local function timer_by_sleep(spawn, sleep, repeats)
+  return function(seconds, fn)
+    local timer = { stopped = false }
+    function timer:stop()
+      self.stopped = true
+      return true
+    end
+    spawn(function()
+      repeat
+        sleep(seconds)
+        if not timer.stopped then
+          spawn(fn)
+        end
+      until timer.stopped or not repeats
+    end)
+    return timer
+  end
+end
+
+local function report(_, traceback)
+  io.stderr:write("MQ: error in a coroutine: ", traceback, "\n")
+end
+
 local function complete(host)
   host.guard = host.guard or guard_by_xpcall(host.spawn)
   host.after = host.after or after_by_sleep(host.spawn, host.sleep)
+  host.at = host.at or timer_by_sleep(host.spawn, host.sleep, true)
+  host.timeout = host.timeout or timer_by_sleep(host.spawn, host.sleep, false)
+  host.on_error = host.on_error or report
   return host
 end
 

@@ -108,6 +108,11 @@ function methods:emit(pattern, data, opt)
     flags = flags_of(self, opt, "emit")
   end
   local dispatch = self.dispatch
+  if self.state == "idle" then
+    -- Connections of one process come up in any order. What is published over a new one must not overtake the
+    -- subscriptions that this process asked for before.
+    dispatch.let_pass(self.address)
+  end
   local ticket = dispatch.ticket()
   local ok, err, code = publish(pattern, data, ticket, flags)
   if not ok then

@@ -74,7 +74,9 @@ local function confirm(self, subscription)
   local ok, err, code = submit(self, subscription, ticket)
   if ok then
     subscription.ticket = ticket
+    dispatch.asking(self.address, true)
     ok, err, code = dispatch.wait(ticket)
+    dispatch.asking(self.address, false)
     subscription.ticket = nil
   end
   if ok then

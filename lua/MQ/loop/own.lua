@@ -35,11 +35,6 @@ local function new(clock)
 
   local loop = { name = "own" }
 
-  --- Where the end of a coroutine by an error goes when nobody guards it. Replace it to log elsewhere.
-  function loop.on_error(_, traceback)
-    io.stderr:write("MQ: error in a coroutine: ", traceback, "\n")
-  end
-
   local function unpark(co, ...)
     tail = tail + 1
     ready[tail] = co

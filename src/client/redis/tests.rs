@@ -400,7 +400,7 @@ fn garbage_and_unasked_answers_end_the_connection() -> Outcome {
     for bytes in nonsense {
         let mut pair = wired(&[]);
         pair.connect().settle()?;
-        let error = pair.inject(bytes).err().expect("refused");
+        let error = pair.inject(bytes).expect_err("refused");
         assert_eq!(error.code, Code::Protocol, "{error}");
     }
     Ok(())

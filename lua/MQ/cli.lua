@@ -1,0 +1,192 @@
+--- The command line: `mq COMMAND …`. Finds the command, reads its arguments, turns what happened into an exit code:
+-- 0, 1 for an error in a script or while running, 2 for a wrong command line, 130 after Ctrl-C.
+-- Must not know: what a command does.
+
+local cli = {}
+
+local commands = { "run", "sub", "pub", "bench" }
+local later = { broker = "the embedded broker" }
+
+local help = [[
+usage: mq COMMAND [OPTIONS] …
+
+  mq run SCRIPT [ARGUMENTS]     runs a Lua script, or a script written for cf, in a coroutine of a loop
+  mq sub URL PATTERN…           prints the messages that match
+  mq pub URL PATTERN [DATA|-]   publishes a message
+  mq bench URL                  measures a broker and this machine
+
+  mq COMMAND --help             tells more
+  mq --version
+
+A URL is redis://[user:password@]host[:port][/db], rediss://… (TLS) or unix:///path/to/socket.
+Options of the client may follow: redis://localhost?timeout=5.
+]]
+
+local function fail(text)
+  io.stderr:write("mq: ", text, "\n")
+  return 2
+end
+
+--- Reads arguments. `flags`: "--name" → true, or a function (text → value | nil) where a value follows. What does not
+-- begin with "-" is positional, and so is everything after "--" and, with `stop`, after the first positional one.
+-- Returns the flags that were given and a list of the others; or nil and what is wrong.
+function cli.parse(arguments, flags, stop)
+  local given, rest = {}, {}
+  local index = 1
+  while index <= #arguments do
+    local argument = arguments[index]
+    if argument == "--" or (stop and #rest > 0) then
+      for position = argument == "--" and index + 1 or index, #arguments do
+        rest[#rest + 1] = arguments[position]
+      end
+      break
+    elseif argument:sub(1, 1) ~= "-" or argument == "-" then
+      rest[#rest + 1] = argument
+    else
+      local name, value = argument:match("^(%-%-[^=]+)=(.*)$")
+      name = name or argument
+      local kind = flags[name]
+      if kind == nil then
+        return nil, ("unknown option %s"):format(name)
+      elseif kind == true then
+        if value then
+          return nil, ("option %s takes no value"):format(name)
+        end
+        given[name] = true
+      else
+        if not value then
+          index = index + 1
+          value = arguments[index]
+        end
+        local parsed = value and kind(value)
+        if parsed == nil then
+          return nil, ("option %s: expected a value that fits (got %s)"):format(name, tostring(value))
+        end
+        given[name] = parsed
+      end
+    end
+    index = index + 1
+  end
+  return given, rest
+end
+
+--- For a flag that takes a whole number greater than 0.
+function cli.count(text)
+  local number = tonumber(text)
+  if number and number >= 1 and number % 1 == 0 then
+    return number
+  end
+end
+
+--- Makes a client from a URL that a person wrote. The client; or nil and what is wrong.
+function cli.connect(address, opt)
+  local MQ = require "MQ"
+  local ok, mq, err = pcall(MQ.connect, address, opt)
+  if not ok then
+    return nil, (tostring(mq):gsub("^MQ%.connect: ", ""))
+  end
+  return mq, err
+end
+
+local function interrupted(err)
+  return type(err) == "string" and err:find("interrupted!$") ~= nil
+end
+
+--- Closes every client, each at most so many seconds.
+function cli.close_all(seconds)
+  local dispatch = require("MQ.dispatch").opened()
+  if not dispatch then
+    return
+  end
+  local loop = require("MQ.loop").current()
+  local left = 0
+  local function ended()
+    left = left - 1
+  end
+  for _, client in ipairs(dispatch.clients()) do
+    left = left + 1
+    loop.guard(ended, function()
+      client:close(seconds)
+      ended()
+    end)
+  end
+  pcall(loop.run_until, function()
+    return left == 0
+  end)
+end
+
+--- Runs main(…) in a coroutine of the loop until nothing is left to do; an error in it ends the program, and so does a
+-- number that it returns: the exit code. Closes every client. Returns the exit code.
+function cli.in_loop(main, ...)
+  local loop = require("MQ.loop").current()
+  local code
+  local count, arguments = select("#", ...), { ... }
+  loop.guard(function(_, _, traceback)
+    io.stdout:flush()
+    io.stderr:write("mq: ", traceback, "\n")
+    code = 1
+  end, function()
+    local result = main(require("MQ.compat").unpack(arguments, 1, count))
+    if type(result) == "number" then
+      code = result
+    end
+  end)
+  local ok, err = pcall(loop.run, function()
+    return code ~= nil
+  end)
+  if not ok then
+    require("MQ.terminal").clear()
+    if not interrupted(err) then
+      io.stderr:write("mq: ", tostring(err), "\n")
+      code = 1
+    else
+      code = 130
+    end
+  end
+  cli.close_all(ok and 5 or 2)
+  return code or 0
+end
+
+--- The whole program. Returns the exit code.
+function cli.main(arguments)
+  local name = arguments[1]
+  if name == "--help" or name == "-h" or name == "help" then
+    io.write(help)
+    return 0
+  elseif name == "--version" then
+    io.write("mq ", require("MQ.core").version, " (", jit and jit.version or _VERSION, ")\n")
+    return 0
+  elseif not name then
+    io.stderr:write(help)
+    return 2
+  elseif later[name] then
+    return fail(("this version has no %s yet; start a redis-server instead"):format(later[name]))
+  end
+  for _, each in ipairs(commands) do
+    if each == name then
+      local command = require("MQ.cli." .. name)
+      local rest = {}
+      for index = 2, #arguments do
+        rest[index - 1] = arguments[index]
+      end
+      if rest[1] == "--help" or rest[1] == "-h" then
+        io.write(command.help)
+        return 0
+      end
+      local code, problem = command.main(rest)
+      if problem then
+        fail(problem)
+        io.stderr:write("`mq ", name, " --help` tells more\n")
+      end
+      return code
+    end
+  end
+  local nearest = {}
+  for _, each in ipairs(commands) do
+    nearest[each] = true
+  end
+  return fail(("unknown command %q; did you mean %q? `mq --help` lists them")
+    :format(name, require("MQ.options").nearest(nearest, name)))
+end
+
+return cli

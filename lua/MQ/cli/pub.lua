@@ -1,0 +1,94 @@
+--- `mq pub`: publishes messages.
+-- Must not know: what a protocol's answer means, beyond its being a number of receivers.
+
+local core = require "MQ.core"
+local cli = require "MQ.cli"
+local terminal = require "MQ.terminal"
+
+local help = [[
+usage: mq pub [--json] [--lines] URL PATTERN [DATA|-]
+
+Publishes DATA, or what is read from standard input, as one message, and prints how many received it where the
+broker tells.
+
+  --lines      each line of standard input is a message; prints how many were sent
+  --json       prints a JSON object: {"receivers":…} or {"failed":…,"sent":…}
+]]
+
+local function complain(text)
+  terminal.clear()
+  io.stderr:write("mq: ", tostring(text), "\n")
+  return 1
+end
+
+local function publish(mq, pattern, data, json)
+  local ok, receivers = mq:emit(pattern, data)
+  if not ok then
+    return complain(receivers)
+  end
+  if json then
+    io.write(core.json_encode { receivers = receivers }, "\n")
+  elseif receivers then
+    io.write(("%d"):format(receivers), "\n")
+  end
+  return 0
+end
+
+local function publish_lines(mq, pattern, json)
+  local sent, refused = 0, 0
+  local begun, shown = core.now(), core.now()
+  for line in io.lines() do
+    local ok, err, code = mq:post(pattern, line)
+    if ok then
+      sent = sent + 1
+    else
+      refused = refused + 1
+      if code == "closed" or code == "auth" then
+        return complain(err)
+      end
+    end
+    if sent % 1000 == 0 and core.now() - shown >= 1 then
+      shown = core.now()
+      terminal.progress(("%d messages, %.0f/s"):format(sent, sent / (shown - begun)))
+    end
+  end
+  local ok, err, failed = mq:flush()
+  terminal.clear()
+  failed = refused + (ok and 0 or failed)
+  if json then
+    io.write(core.json_encode { sent = sent, failed = failed }, "\n")
+  else
+    io.write(("%d sent, %d failed\n"):format(sent, failed))
+  end
+  if not ok then
+    return complain(err)
+  end
+  return failed == 0 and 0 or 1
+end
+
+local function main(arguments)
+  local given, rest = cli.parse(arguments, { ["--json"] = true, ["--lines"] = true })
+  if not given then
+    return 2, rest
+  elseif #rest < 2 or #rest > 3 then
+    return 2, "pub: which URL, which pattern, and one message?"
+  elseif given["--lines"] and rest[3] and rest[3] ~= "-" then
+    return 2, "pub: --lines reads standard input, and takes no DATA"
+  end
+  return cli.in_loop(function()
+    local mq, err = cli.connect(rest[1])
+    if not mq then
+      complain(err)
+      return 2
+    elseif given["--lines"] then
+      return publish_lines(mq, rest[2], given["--json"])
+    end
+    local data = rest[3]
+    if data == nil or data == "-" then
+      data = io.read("*a")
+    end
+    return publish(mq, rest[2], data, given["--json"])
+  end)
+end
+
+return { help = help, main = main }

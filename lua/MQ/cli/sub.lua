@@ -1,0 +1,140 @@
+--- `mq sub`: prints messages.
+-- Must not know: what a protocol's messages hold beyond source, pattern and payload.
+
+local core = require "MQ.core"
+local cli = require "MQ.cli"
+local terminal = require "MQ.terminal"
+
+local help = [[
+usage: mq sub [--json] [--exact] [--count N] URL PATTERN…
+
+Prints each message that matches: its source, a tab, its payload. Ends with Ctrl-C (exit code 130).
+
+  --json       a JSON object a line: {"payload":…,"pattern":…,"source":…,"time":…,"type":…}; a payload that is no UTF-8
+               text is in "payload_base64" instead
+  --exact      each PATTERN is a name, not a pattern
+  --count N    ends after N messages
+]]
+
+local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+local function base64(bytes)
+  local out = {}
+  for index = 1, #bytes, 3 do
+    local a, b, c = bytes:byte(index, index + 2)
+    local number = a * 65536 + (b or 0) * 256 + (c or 0)
+    local group = {}
+    for place = 4, 1, -1 do
+      local digit = number % 64
+      group[place] = alphabet:sub(digit + 1, digit + 1)
+      number = (number - digit) / 64
+    end
+    if not b then
+      group[3], group[4] = "=", "="
+    elseif not c then
+      group[4] = "="
+    end
+    out[#out + 1] = table.concat(group)
+  end
+  return table.concat(out)
+end
+
+local function to_json(msg)
+  local object = { time = core.time() }
+  for name, value in pairs(msg) do
+    if type(value) ~= "function" then
+      object[name] = value
+    end
+  end
+  local ok, text = pcall(core.json_encode, object)
+  if not ok then
+    object.payload, object.payload_base64 = nil, base64(msg.payload)
+    ok, text = pcall(core.json_encode, object)
+    if not ok then
+      object.source, object.source_base64 = nil, base64(msg.source)
+      text = core.json_encode(object)
+    end
+  end
+  return text
+end
+
+local function note(...)
+  terminal.clear()
+  io.stderr:write("mq: ", table.concat({ ... }), "\n")
+end
+
+-- A line that tells the rate, below what is printed.
+local function show_rate(count)
+  local loop = require("MQ").loop
+  local last, before = 0, core.now()
+  loop.at(1, function()
+    local now, total = core.now(), count()
+    terminal.progress(("%d messages, %.0f/s"):format(total, (total - last) / (now - before)))
+    last, before = total, now
+  end)
+end
+
+local function subscribe(given, rest)
+  local count = 0
+  local mq, err = cli.connect(rest[1], {
+    on_disconnect = function(_, why)
+      note("the connection is lost: ", why, "; connecting again")
+    end,
+    on_error = function(_, why)
+      note(why)
+    end,
+  })
+  if not mq then
+    note(err)
+    return 2
+  end
+  local ended = false
+  local function print_message(msg)
+    if not msg or ended then
+      return
+    end
+    terminal.clear()
+    if given["--json"] then
+      io.write(to_json(msg), "\n")
+    else
+      io.write(msg.source, "\t", msg.payload, "\n")
+    end
+    count = count + 1
+    if count == given["--count"] then
+      ended = true
+      mq:close()
+    end
+  end
+  for index = 2, #rest do
+    local ok, why, code = mq:on(rest[index], print_message, given["--exact"] and { exact = true } or nil)
+    if not ok and not ended and code ~= "timeout" then
+      note(rest[index], ": ", why)
+      return 1
+    end
+  end
+  if terminal.is(2) then
+    show_rate(function()
+      return count
+    end)
+  end
+  local ok, why = mq:start()
+  if not ok then
+    note(why)
+    return 1
+  end
+  terminal.clear()
+  return 0
+end
+
+local function main(arguments)
+  local given, rest = cli.parse(arguments, { ["--json"] = true, ["--exact"] = true, ["--count"] = cli.count })
+  if not given then
+    return 2, rest
+  elseif #rest < 2 then
+    return 2, "sub: which URL, and which pattern?"
+  end
+  io.stdout:setvbuf("line")
+  return cli.in_loop(subscribe, given, rest)
+end
+
+return { help = help, main = main }

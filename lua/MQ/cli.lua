@@ -5,7 +5,7 @@
 local cli = {}
 
 local commands = { "run", "sub", "pub", "bench" }
-local later = { broker = "the embedded broker" }
+local later = { broker = "no embedded broker" }
 
 local help = [[
 usage: mq COMMAND [OPTIONS] …
@@ -115,36 +115,45 @@ function cli.close_all(seconds)
   end)
 end
 
---- Runs main(…) in a coroutine of the loop until nothing is left to do; an error in it ends the program, and so does a
--- number that it returns: the exit code. Closes every client. Returns the exit code.
-function cli.in_loop(main, ...)
-  local loop = require("MQ.loop").current()
-  local code
-  local count, arguments = select("#", ...), { ... }
-  loop.guard(function(_, _, traceback)
-    io.stdout:flush()
-    io.stderr:write("mq: ", traceback, "\n")
-    code = 1
-  end, function()
-    local result = main(require("MQ.compat").unpack(arguments, 1, count))
-    if type(result) == "number" then
-      code = result
-    end
-  end)
-  local ok, err = pcall(loop.run, function()
-    return code ~= nil
+-- Runs the loop until `exit.code` is there or nothing is left to do, and closes every client. Returns the exit code.
+local function serve(exit)
+  local ok, err = pcall(require("MQ.loop").current().run, function()
+    return exit.code ~= nil
   end)
   if not ok then
     require("MQ.terminal").clear()
+    exit.code = 130
     if not interrupted(err) then
       io.stderr:write("mq: ", tostring(err), "\n")
-      code = 1
-    else
-      code = 130
+      exit.code = 1
     end
   end
   cli.close_all(ok and 5 or 2)
-  return code or 0
+  return exit.code or 0
+end
+
+local function fails(exit)
+  return function(_, _, traceback)
+    io.stdout:flush()
+    io.stderr:write("mq: ", traceback, "\n")
+    exit.code = 1
+  end
+end
+
+--- Runs a script in a coroutine of the loop until nothing is left to do; an error in it ends the program.
+function cli.run_script(chunk, ...)
+  local exit = {}
+  require("MQ.loop").current().guard(fails(exit), chunk, ...)
+  return serve(exit)
+end
+
+--- Runs a command in a coroutine of the loop. It returns the exit code.
+function cli.run_command(command, ...)
+  local exit = {}
+  require("MQ.loop").current().guard(fails(exit), function(...)
+    exit.code = command(...)
+  end, ...)
+  return serve(exit)
 end
 
 --- The whole program. Returns the exit code.
@@ -160,7 +169,7 @@ function cli.main(arguments)
     io.stderr:write(help)
     return 2
   elseif later[name] then
-    return fail(("this version has no %s yet; start a redis-server instead"):format(later[name]))
+    return fail(("this version has %s yet; start a redis-server instead"):format(later[name]))
   end
   for _, each in ipairs(commands) do
     if each == name then

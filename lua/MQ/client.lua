@@ -163,27 +163,45 @@ function Client:start()
   return record[1], record[2], record[3]
 end
 
--- Closes each connection; what the publishing one says counts.
+-- Every connection has answered its close; what the publishing one said counts.
+local function closed(self, ok, err, code)
+  local dispatch = self.dispatch
+  dispatch.leave(self.core.id)
+  if self.reader then
+    dispatch.leave(self.reader.id)
+  end
+  finish(self, "closed", true)
+  if self.failure then   -- what had ended before has told its callers
+    ok, err, code = true, nil, nil
+  end
+  local closing = self.closing
+  for _, record in ipairs(closing) do
+    dispatch.complete(record, ok, err, code)
+    dispatch.forget()
+  end
+end
+
 local function close_connections(self, seconds)
   local dispatch = self.dispatch
-  local records = {}
-  for index, connection in ipairs { self.core, self.reader } do
+  local left, ok, err, code = 0, true, nil, nil
+  for _, connection in ipairs { self.core, self.reader } do
     local ticket = dispatch.ticket()
     if connection:close(ticket, seconds) then
-      records[index] = dispatch.pending(ticket)
+      left = left + 1
+      dispatch.pending(ticket, function(record)
+        left = left - 1
+        if connection == self.core then
+          ok, err, code = record[1], record[2], record[3]
+        end
+        if left == 0 then
+          closed(self, ok, err, code)
+        end
+      end)
     end
   end
-  local ok, err, code = true, nil, nil
-  if records[1] then
-    ok, err, code = dispatch.answer(records[1])
+  if left == 0 then
+    closed(self, true)
   end
-  if records[2] then
-    dispatch.answer(records[2])
-  end
-  if ok or self.failure then   -- what had ended before has told its callers
-    return true
-  end
-  return nil, err, code
 end
 
 --- Sends what is queued (at most `seconds`, 5 unless told), unsubscribes, disconnects, wakes every waiter. May be
@@ -196,26 +214,19 @@ function Client:close(seconds)
   if self.state == "closed" then
     return true
   end
-  local dispatch = self.dispatch
-  if self.closing then
-    local record = dispatch.expect()
-    table.insert(self.closing, record)
-    dispatch.await(record)
-    dispatch.forget()
-    return record[1], record[2], record[3]
+  local first = not self.closing
+  self.closing = self.closing or {}
+  local record = self.dispatch.expect()
+  table.insert(self.closing, record)
+  if first then
+    subscribing.silence_all(self)
+    close_connections(self, seconds or 5)
   end
-  self.closing = {}
-  subscribing.silence_all(self)
-  local ok, err, code = close_connections(self, seconds or 5)
-  dispatch.leave(self.core.id)
-  if self.reader then
-    dispatch.leave(self.reader.id)
+  self.dispatch.await(record)
+  if record[1] then
+    return true
   end
-  finish(self, "closed", true)
-  for _, record in ipairs(self.closing) do
-    dispatch.complete(record, ok, err, code)
-  end
-  return ok, err, code
+  return nil, record[2], record[3]
 end
 
 --- Counts since the client was made: sent, received, queued, dropped, reconnects, bytes_in, bytes_out, in_flight; and

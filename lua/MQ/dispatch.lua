@@ -186,6 +186,9 @@ local function open(port)
       else
         answer(record, nil, a, b, c)
       end
+      if record.settle then
+        record.settle(record)
+      end
     end
   end
 
@@ -365,8 +368,10 @@ local function open(port)
   end
 
   --- The record of an accepted ticket. It has to be asked for before anything else waits, or the answer is missed.
-  function dispatch.pending(ticket)
-    local record = {}
+  -- settle(record) is called when the answer is there: what others wait for must not depend on when the coroutine that
+  -- asked goes on, for it may be a loop below another loop. It neither parks nor raises.
+  function dispatch.pending(ticket, settle)
+    local record = { settle = settle }
     waiting[ticket] = record
     outstanding = outstanding + 1
     return record

@@ -68,29 +68,38 @@ local function submit(self, subscription, ticket)
   return self.source:subscribe(ticket, subscription.key, subscription.pattern, subscription.exact, subscription.options)
 end
 
-local function confirm(self, subscription)
+-- The broker has answered a subscription, or has not in time: tells everybody who waits for the same.
+local function settle(self, subscription, ok, err, code)
   local dispatch = self.dispatch
-  local ticket = dispatch.ticket()
-  local ok, err, code = submit(self, subscription, ticket)
-  if ok then
-    subscription.ticket = ticket
-    dispatch.asking(self.address, true)
-    ok, err, code = dispatch.wait(ticket)
-    dispatch.asking(self.address, false)
-    subscription.ticket = nil
-  end
+  subscription.ticket = nil
   if ok then
     subscription.confirmed = true
   elseif not transient[code] then
     drop(self, subscription)
   end
-  -- Others may wait for the same confirmation: one asks, all are told.
   local others = subscription.others
   subscription.others = {}
   for _, record in ipairs(others) do
     dispatch.complete(record, ok, err, code)
     dispatch.forget()
   end
+end
+
+local function confirm(self, subscription)
+  local dispatch = self.dispatch
+  local ticket = dispatch.ticket()
+  local ok, err, code = submit(self, subscription, ticket)
+  if not ok then
+    settle(self, subscription, nil, err, code)
+    return nil, err, code
+  end
+  subscription.ticket = ticket
+  dispatch.asking(self.address, true)
+  local record = dispatch.pending(ticket, function(record)
+    dispatch.asking(self.address, false)
+    settle(self, subscription, record[1], record[2], record[3])
+  end)
+  ok, err, code = dispatch.answer(record)
   if ok then
     return true
   end

@@ -31,6 +31,7 @@ pub fn start(link: Arc<Link>, endpoint: Endpoint, policy: Policy) -> io::Result<
         backoff: Backoff::new(policy),
         attempts: 0,
         ever_accepted: false,
+        ended: false,
     };
     runtime.spawn(driver.run());
     Ok(())
@@ -42,34 +43,58 @@ struct Driver {
     backoff: Backoff,
     attempts: u32,
     ever_accepted: bool,
+    ended: bool,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // A panic in a session ends its task, and must not leave callers waiting for ever.
+        if !self.ended {
+            let text = "internal error: the connection's task panicked; please report it";
+            self.end(State::Failed, &Error::fatal(Code::Protocol, text));
+        }
+    }
 }
 
 impl Driver {
     async fn run(mut self) {
-        let (state, cause) = loop {
+        let (state, cause) = self.serve().await;
+        self.end(state, &cause);
+    }
+
+    /// Until it is closed (the state is then [`State::Closed`]) or given up; abandoned counts as
+    /// closed, and nobody listens.
+    async fn serve(&mut self) -> (State, Error) {
+        loop {
             match self.serve_once().await {
-                Ending::Finished => break (State::Closed, Error::closed()),
+                Ending::Finished | Ending::Abandoned => return (State::Closed, Error::closed()),
                 Ending::CutOff => {
                     let text = "closed before everything was sent and answered";
-                    break (State::Closed, Error::new(Code::Closed, text));
+                    return (State::Closed, Error::new(Code::Closed, text));
                 }
-                Ending::Abandoned => return,
                 Ending::Broken(error) => match self.retry_after(error).await {
                     Ok(()) => {}
-                    Err(Ending::Broken(error)) => break (State::Failed, error),
-                    Err(Ending::Abandoned) => return,
-                    Err(_) => break (State::Closed, Error::closed()),
+                    Err(Ending::Broken(error)) => return (State::Failed, error),
+                    Err(_) => return (State::Closed, Error::closed()),
                 },
             }
-        };
+        }
+    }
+
+    /// Answers everybody and tells the end; what is abandoned has nobody to tell.
+    fn end(&mut self, state: State, cause: &Error) {
+        self.ended = true;
+        if self.link.abandoned() {
+            return;
+        }
         let mut events = self.link.events();
         {
             let mut session = self.link.connection().session();
             self.link.feed(&mut **session, Instant::now(), &mut events);
-            session.terminate(&cause, &mut events);
+            session.terminate(cause, &mut events);
             self.link.feed(&mut **session, Instant::now(), &mut events);
         }
-        let told = (state == State::Failed).then_some(&cause);
+        let told = (state == State::Failed).then_some(cause);
         events.state(state, told, 0.0);
         self.link.deliver(events);
     }

@@ -151,7 +151,7 @@ local function main(arguments)
   elseif #rest ~= 1 then
     return 2, "bench: which URL?"
   end
-  return cli.in_loop(function()
+  return cli.run_command(function()
     local mq, err = cli.connect(rest[1])
     if not mq then
       io.stderr:write("mq: ", err, "\n")

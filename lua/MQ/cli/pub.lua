@@ -75,7 +75,7 @@ local function main(arguments)
   elseif given["--lines"] and rest[3] and rest[3] ~= "-" then
     return 2, "pub: --lines reads standard input, and takes no DATA"
   end
-  return cli.in_loop(function()
+  return cli.run_command(function()
     local mq, err = cli.connect(rest[1])
     if not mq then
       complain(err)

@@ -41,9 +41,7 @@ local function main(arguments)
   end
   rawset(_G, "arg", seen)
   io.stdout:setvbuf("line")   -- a service's log is read while it runs
-  return cli.in_loop(function(...)
-    chunk(...)
-  end, compat.unpack(seen))
+  return cli.run_script(chunk, compat.unpack(seen))
 end
 
 return { help = help, main = main }

@@ -39,23 +39,24 @@ local function base64(bytes)
   return table.concat(out)
 end
 
+-- JSON holds text only: what does not come back as it went in is written in base64.
+local function put(object, name, value)
+  local ok, text = pcall(core.json_encode, value)
+  if type(value) ~= "string" or (ok and core.json_decode(text) == value) then
+    object[name] = value
+  else
+    object[name .. "_base64"] = base64(value)
+  end
+end
+
 local function to_json(msg)
   local object = { time = core.time() }
   for name, value in pairs(msg) do
     if type(value) ~= "function" then
-      object[name] = value
+      put(object, name, value)
     end
   end
-  local ok, text = pcall(core.json_encode, object)
-  if not ok then
-    object.payload, object.payload_base64 = nil, base64(msg.payload)
-    ok, text = pcall(core.json_encode, object)
-    if not ok then
-      object.source, object.source_base64 = nil, base64(msg.source)
-      text = core.json_encode(object)
-    end
-  end
-  return text
+  return core.json_encode(object)
 end
 
 local function note(...)
@@ -134,7 +135,7 @@ local function main(arguments)
     return 2, "sub: which URL, and which pattern?"
   end
   io.stdout:setvbuf("line")
-  return cli.in_loop(subscribe, given, rest)
+  return cli.run_command(subscribe, given, rest)
 end
 
 return { help = help, main = main }

@@ -120,16 +120,17 @@ local function serve(exit)
   local ok, err = pcall(require("MQ.loop").current().run, function()
     return exit.code ~= nil
   end)
+  local code = exit.code or 0   -- before the clients are closed, which makes a waiting command return
   if not ok then
     require("MQ.terminal").clear()
-    exit.code = 130
+    code = 130
     if not interrupted(err) then
       io.stderr:write("mq: ", tostring(err), "\n")
-      exit.code = 1
+      code = 1
     end
   end
   cli.close_all(ok and 5 or 2)
-  return exit.code or 0
+  return code
 end
 
 local function fails(exit)

@@ -23,9 +23,14 @@ for _, methods in ipairs { publishing.methods, subscribing.methods } do
   end
 end
 
--- It has ended, by close or by a fatal error: nothing of it may go on waiting.
-local function finish(self, state, ...)
+-- It has ended, by close or by a fatal error: nothing of it may go on waiting. From now on every call that would reach
+-- the broker returns nil, err, code; whoever waits in start() gets what follows.
+local function finish(self, state, err, code, ...)
   self.state = state
+  self.publish = function()
+    return nil, err, code
+  end
+  publishers[self] = self.publish
   local starters = self.starters
   self.starters = {}
   for _, record in ipairs(starters) do
@@ -90,7 +95,7 @@ function on_state.failed(self, _, err, code)
     self.reader:abandon()
     self.core:abandon()
   end
-  finish(self, "failed", nil, err, code)
+  finish(self, "failed", err, code, nil, err, code)
   if connected and self.on_disconnect then
     self.dispatch.call(self, self.on_disconnect, err, code)
   end
@@ -98,6 +103,16 @@ function on_state.failed(self, _, err, code)
     self.dispatch.call(self, self.on_error, err, code)
   elseif not told and connected then
     -- It had been working, nobody waits in one of its calls, nobody asked to be told.
+    io.stderr:write(tostring(self), ": ", tostring(err), "\n")
+  end
+end
+
+function on_state.unsubscribed(self, _, err, code, key)
+  local pattern = subscribing.retire(self, key)
+  err = ("the subscription to %q has ended: %s"):format(tostring(pattern), tostring(err))
+  if self.on_error then
+    self.dispatch.call(self, self.on_error, err, code)
+  else
     io.stderr:write(tostring(self), ": ", tostring(err), "\n")
   end
 end
@@ -160,7 +175,10 @@ function Client:start()
   if not record.done then
     return nil, "the client belongs to the process that this one was forked from", "closed"
   end
-  return record[1], record[2], record[3]
+  if record[1] then
+    return true
+  end
+  return nil, record[2], record[3]
 end
 
 -- Every connection has answered its close; what the publishing one said counts.
@@ -170,8 +188,9 @@ local function closed(self, ok, err, code)
   if self.reader then
     dispatch.leave(self.reader.id)
   end
-  finish(self, "closed", true)
+  finish(self, "closed", "the client is closed", "closed", true)
   if self.failure then   -- what had ended before has told its callers
+    self.failure = nil
     ok, err, code = true, nil, nil
   end
   local closing = self.closing

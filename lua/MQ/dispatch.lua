@@ -380,7 +380,12 @@ local function open(port)
   --- Waits for a ticket's record, at most `seconds` where given: true, detail or nil, err, code, detail.
   function dispatch.answer(record, seconds)
     if await(record, seconds) then
-      return record[1], record[2], record[3], record[4]
+      if record[1] then
+        return true, record[2]
+      elseif record[4] == nil then
+        return nil, record[2], record[3]
+      end
+      return nil, record[2], record[3], record[4]
     elseif record.late then
       return nil, ("no answer within %s s"):format(seconds), "timeout"
     end
@@ -393,36 +398,47 @@ local function open(port)
     return result(pending(ticket), seconds)
   end
 
-  -- Address → the subscriptions there that wait for their confirmation, and who waits for those.
+  -- Address → { client → how many of its subscriptions there wait for their confirmation }, and who waits for those.
   local asked = {}
 
-  --- A subscription at an address begins (true) or ends to wait for its confirmation.
-  function dispatch.asking(address, begins)
-    local line = asked[address]
-    if begins then
-      if not line then
-        line = { count = 0, records = {} }
-        asked[address] = line
-      end
-      line.count = line.count + 1
+  local function others_ask(line, client)
+    local one = next(line.clients)
+    return one ~= nil and (one ~= client or next(line.clients, one) ~= nil)
+  end
+
+  --- A client's subscription begins (true) or ends to wait for its confirmation.
+  function dispatch.asking(client, begins)
+    local line = asked[client.address]
+    if not line then
+      line = { clients = {}, records = {} }
+      asked[client.address] = line
+    end
+    local count = (line.clients[client] or 0) + (begins and 1 or -1)
+    line.clients[client] = count > 0 and count or nil
+    if next(line.clients) == nil then
+      asked[client.address] = nil
+    end
+    if count > 0 then
       return
     end
-    line.count = line.count - 1
-    if line.count == 0 then
-      asked[address] = nil
-      for _, record in ipairs(line.records) do
+    local records = line.records
+    line.records = {}
+    for _, record in ipairs(records) do
+      if others_ask(line, record.client) then
+        table.insert(line.records, record)
+      else
         answer(record, true)
         outstanding = outstanding - 1
       end
     end
   end
 
-  --- Waits until every subscription that was asked for at an address has been confirmed or refused.
-  function dispatch.let_pass(address)
-    local line = asked[address]
-    if line then
-      local record = {}
-      line.records[#line.records + 1] = record
+  --- Waits until every subscription that other clients asked for at this client's address is confirmed or refused.
+  function dispatch.let_pass(client)
+    local line = asked[client.address]
+    if line and others_ask(line, client) then
+      local record = { client = client }
+      table.insert(line.records, record)
       outstanding = outstanding + 1
       await(record)
     end

@@ -99,8 +99,7 @@ end
 
 --- Publishes in call order and waits for the broker's answer. true, detail; nil, err, code.
 function methods:emit(pattern, data, opt)
-  local publish = publishers[self]
-  if not publish then
+  if not publishers[self] then
     misuse(self, "emit")
   end
   local flags
@@ -111,10 +110,10 @@ function methods:emit(pattern, data, opt)
   if self.state == "idle" then
     -- Connections of one process come up in any order. What is published over a new one must not overtake the
     -- subscriptions that this process asked for before.
-    dispatch.let_pass(self.address)
+    dispatch.let_pass(self)
   end
   local ticket = dispatch.ticket()
-  local ok, err, code = publish(pattern, data, ticket, flags)
+  local ok, err, code = publishers[self](pattern, data, ticket, flags)
   if not ok then
     if code == "full" and self.overflow == "block" then
       ok, err, code = publish_with_patience(self, pattern, data, ticket, flags)
@@ -137,6 +136,10 @@ function methods:flush(seconds)
   local ticket = dispatch.ticket()
   local ok, err, code = self.core:flush(ticket)
   if not ok then
+    local failure = self.failure
+    if failure then
+      err, code = failure[1], failure[2]
+    end
     return nil, err, 0, code
   end
   local failed

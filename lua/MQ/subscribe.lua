@@ -74,7 +74,9 @@ local function settle(self, subscription, ok, err, code)
   subscription.ticket = nil
   if ok then
     subscription.confirmed = true
-  elseif not transient[code] then
+  elseif transient[code] then
+    subscription.late = true
+  else
     drop(self, subscription)
   end
   local others = subscription.others
@@ -85,18 +87,31 @@ local function settle(self, subscription, ok, err, code)
   end
 end
 
+-- A subscription that was not confirmed in time is still with the core, which takes each key once: to wait for it again
+-- is to ask anew.
+local function renew(self, subscription, ticket)
+  self.dispatch.route(subscription.key, nil)
+  self.source:unsubscribe(self.dispatch.ticket(), subscription.key)
+  subscription.key = self.dispatch.key()
+  route(self, subscription)
+  return submit(self, subscription, ticket)
+end
+
 local function confirm(self, subscription)
   local dispatch = self.dispatch
   local ticket = dispatch.ticket()
   local ok, err, code = submit(self, subscription, ticket)
+  if not ok and code == "invalid" and subscription.late then
+    ok, err, code = renew(self, subscription, ticket)
+  end
   if not ok then
     settle(self, subscription, nil, err, code)
     return nil, err, code
   end
   subscription.ticket = ticket
-  dispatch.asking(self.address, true)
+  dispatch.asking(self, true)
   local record = dispatch.pending(ticket, function(record)
-    dispatch.asking(self.address, false)
+    dispatch.asking(self, false)
     settle(self, subscription, record[1], record[2], record[3])
   end)
   ok, err, code = dispatch.answer(record)
@@ -131,6 +146,8 @@ function methods:on(pattern, fn, opt)
   end
   if type(pattern) ~= "string" or pattern == "" then
     return nil, ("the pattern must be a string that is not empty (got %s)"):format(options.quote(pattern)), "invalid"
+  elseif self.failure then
+    return nil, self.failure[1], self.failure[2]
   end
 
   local exact = given.exact == true
@@ -221,12 +238,27 @@ local function tell_lost(self)
   end
 end
 
---- No further message comes, but what waits for the callbacks still reaches them.
+--- The broker refused to renew a subscription: no further message comes, but what waits for its callbacks still reaches
+-- them. Returns its pattern.
+local function retire(self, key)
+  for name, subscription in pairs(self.subscriptions) do
+    if subscription.key == key then
+      self.dispatch.route(key, nil)
+      self.subscriptions[name] = nil
+      table.insert(self.retired, subscription)
+      tell_dispatch(self)
+      return subscription.pattern
+    end
+  end
+end
+
+--- The same for all.
 local function retire_all(self)
   for _, subscription in pairs(self.subscriptions) do
     self.dispatch.route(subscription.key, nil)
+    table.insert(self.retired, subscription)
   end
-  self.retired, self.subscriptions = self.subscriptions, {}
+  self.subscriptions = {}
   tell_dispatch(self)
 end
 
@@ -257,6 +289,7 @@ end
 return {
   methods = methods,
   tell_lost = tell_lost,
+  retire = retire,
   retire_all = retire_all,
   silence_all = silence_all,
   resubmit_all = resubmit_all,

@@ -16,6 +16,17 @@ pub enum Stage {
     Active,
 }
 
+/// What became of [`Subscriptions::insert`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The waiter waits for the confirmation.
+    Waiting,
+    /// It is confirmed already: nobody needs to wait.
+    Active,
+    /// The name, or the key, is another subscription's, or somebody waits for it already.
+    Taken,
+}
+
 /// One subscription.
 #[derive(Debug)]
 pub struct Subscription {
@@ -44,7 +55,7 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Adds one, [`Stage::Wanted`]; false if there is one of that name and kind already.
+    /// Adds one, [`Stage::Wanted`], or waits anew for one that is not confirmed.
     pub fn insert(
         &mut self,
         key: Key,
@@ -52,22 +63,30 @@ impl Subscriptions {
         exact: bool,
         waiter: Ticket,
         until: Instant,
-    ) -> bool {
-        if self.by_key.contains_key(&key) || self.names(exact).contains_key(name) {
-            return false;
-        }
-        self.names(exact).insert(name.to_vec(), key);
-        self.by_key.insert(
-            key,
-            Subscription {
+    ) -> Inserted {
+        if let Some(known) = self.by_key.get_mut(&key) {
+            if known.name != name || known.exact != exact || known.waiter.is_some() {
+                return Inserted::Taken;
+            }
+            if known.stage == Stage::Active {
+                return Inserted::Active;
+            }
+            known.waiter = Some(waiter);
+        } else {
+            if self.names(exact).contains_key(name) {
+                return Inserted::Taken;
+            }
+            self.names(exact).insert(name.to_vec(), key);
+            let subscription = Subscription {
                 name: name.to_vec(),
                 exact,
                 stage: Stage::Wanted,
                 waiter: Some(waiter),
-            },
-        );
+            };
+            self.by_key.insert(key, subscription);
+        }
         self.patience.push_back((until, key));
-        true
+        Inserted::Waiting
     }
 
     /// Removes one; messages of its name find no key any more.

@@ -15,7 +15,7 @@ mod tests;
 pub use options::{Options, Role};
 
 use crate::client::outbox::{Outbox, Overflow};
-use crate::client::subscriptions::{Stage as SubscriptionStage, Subscriptions};
+use crate::client::subscriptions::{Inserted, Stage as SubscriptionStage, Subscriptions};
 use crate::codec::resp::{encode_command, encode_publish, Decoder};
 use crate::error::{Code, Error};
 use crate::message::{Batch, Command, Key, Publish, State, Ticket, Value};
@@ -72,6 +72,8 @@ pub struct Redis {
     subscriptions: Subscriptions,
     ledger: Ledger,
     closing: Option<Ticket>,
+    /// Why it was terminated: what later commands are told.
+    end: Option<Error>,
     /// Nothing could be taken; tell when there is room.
     wants_room: bool,
     /// The peer is not read because events are not taken: its silence says nothing.
@@ -99,6 +101,7 @@ impl Redis {
             subscriptions: Subscriptions::default(),
             ledger: Ledger::default(),
             closing: None,
+            end: None,
             wants_room: false,
             stalled: false,
             last_heard: None,
@@ -244,6 +247,7 @@ impl Session for Redis {
         let trouble = self.trouble.take();
         self.disconnected(cause, events);
         self.stage = Stage::Ended;
+        self.end.get_or_insert_with(|| cause.clone());
         for entry in self.outbox.drain() {
             match entry.ticket {
                 Some(ticket) => events.fail(ticket, cause),
@@ -287,7 +291,7 @@ impl Client for Redis {
         events: &mut Batch,
     ) -> Result<(), Error> {
         if self.is_closed() {
-            return Err(Error::closed());
+            return Err(self.end.clone().unwrap_or_else(Error::closed));
         }
         match command {
             Command::Publish(publish) => self.publish(now, &publish, events),
@@ -302,14 +306,15 @@ impl Client for Redis {
                     return Err(Error::invalid("the pattern is empty"));
                 }
                 let until = now + self.options.timeout;
-                if !self
-                    .subscriptions
-                    .insert(key, pattern, exact, ticket, until)
-                {
-                    return Err(Error::invalid(format!(
-                        "already subscribed to {:?}",
-                        String::from_utf8_lossy(pattern)
-                    )));
+                match self.subscriptions.insert(key, pattern, exact, ticket, until) {
+                    Inserted::Waiting => {}
+                    Inserted::Active => events.answer(ticket, Value::Nil),
+                    Inserted::Taken => {
+                        return Err(Error::invalid(format!(
+                            "already subscribed to {:?}",
+                            String::from_utf8_lossy(pattern)
+                        )));
+                    }
                 }
                 if self.stage == Stage::Ready {
                     self.subscribe_wanted(events);

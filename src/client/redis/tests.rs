@@ -423,3 +423,33 @@ fn unsubscribing_is_confirmed_and_deaf_at_once() -> Outcome {
     assert_eq!(pair.peer.log, ["HELLO 3"], "not renewed");
     Ok(())
 }
+
+#[test]
+fn subscribing_again_waits_again_until_it_is_confirmed() -> Outcome {
+    let mut pair = wired(&[("timeout", Value::Integer(10))]);
+    pair.subscribe(1, 10, "a*")?;
+    pair.pass(Duration::from_secs(10))?;
+    pair.subscribe(2, 10, "a*")?;
+    assert_eq!(pair.told(), [Told::Failed(1, "timeout", None)]);
+    assert_eq!(
+        pair.subscribe(3, 11, "a*").map_err(|error| error.code),
+        Err(Code::Invalid),
+        "another key"
+    );
+    pair.connect().settle()?;
+    assert_eq!(pair.told(), [CONNECTED, done(2)]);
+    pair.subscribe(4, 10, "a*")?;
+    assert_eq!(pair.told(), [done(4)]);
+    assert_eq!(pair.peer.log, ["HELLO 3", "PSUBSCRIBE a*"]);
+    Ok(())
+}
+
+#[test]
+fn after_a_fatal_error_every_command_is_told_of_it() {
+    let mut pair = wired(&[]);
+    pair.terminate(&Error::fatal(Code::Auth, "WRONGPASS"));
+    for ticket in [1, 2] {
+        let error = pair.publish(Some(ticket), "c", "p").expect_err("ended");
+        assert_eq!((error.code, error.text.as_str()), (Code::Auth, "WRONGPASS"));
+    }
+}

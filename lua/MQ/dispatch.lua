@@ -219,6 +219,12 @@ local function open(port)
     end
   end
 
+  if jit then
+    -- A compiled trace keeps the objects that it is specialised to, here callbacks and so their clients, from being
+    -- collected. Nothing is lost: `pull` is a C function, which ends a trace.
+    jit.off(drain)
+  end
+
   local function attend_to(me)
     if active == me then
       active_state = "pulling"

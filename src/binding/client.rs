@@ -79,15 +79,23 @@ impl Client {
         let Some((endpoint, policy)) = self.start.take() else {
             return Ok(());
         };
+        self.consumer.attach(&self.link);
         driver::start(self.link.clone(), endpoint, policy).map_err(|error| {
             Error::lost(format!("the runtime thread could not be started: {error}"))
         })
     }
 }
 
+impl Client {
+    fn abandon(&self) {
+        self.link.abandon();
+        self.consumer.detach(&self.link);
+    }
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
-        self.link.abandon();
+        self.abandon();
         if !self.link.is_ours() {
             std::mem::forget(self.link.clone());
         }
@@ -104,7 +112,7 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // `publish` is of no use alone: it must not delay the end.
-        self.client.link.abandon();
+        self.client.abandon();
     }
 }
 
@@ -182,7 +190,7 @@ impl UserData for Handle {
             answer(lua, outcome)
         });
         methods.add_method("abandon", |_, this, ()| {
-            this.client.link.abandon();
+            this.client.abandon();
             Ok(())
         });
         methods.add_method("held", |_, this, messages: usize| {

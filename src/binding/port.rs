@@ -4,16 +4,36 @@ use super::raw;
 use crate::error::Code;
 use crate::io::link::Link;
 use crate::io::port::{Delivery, Port};
+use crate::io::transport::Plain;
+use crate::io::wakeup::{Woken, MAX_OTHERS};
 use crate::message::{Meta, Record, State, Value};
 use mlua::prelude::{Lua, LuaFunction, LuaResult};
 use mlua::{AnyUserData, UserData, UserDataFields, UserDataMethods};
 use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the registry of a Lua state keeps its port.
 const REGISTRY_KEY: &str = "MQ.port";
+
+/// A client that was active so recently is likely to be so again at once.
+const HOT: Duration = Duration::from_millis(2);
+
+/// With more clients than this, looking through them costs more than it saves.
+const FEW: usize = 32;
+
+/// So many reads in a row on the Lua thread, and it takes over the watch for a while.
+const STREAK: u32 = 8;
+
+/// A client that has begun to connect, and how lively it is.
+struct Attached {
+    link: Arc<Link>,
+    /// When the Lua thread last wrote or read for it.
+    active: Option<Instant>,
+    streak: u32,
+}
 
 /// What the Lua thread keeps of a port: the events it has taken, its place in them, and the links
 /// with something to write.
@@ -23,6 +43,7 @@ pub(super) struct Consumer {
     dirty: RefCell<Vec<Arc<Link>>>,
     /// Counts how often `dirty` was worked off, so that a client knows whether it is in it.
     epoch: Cell<u64>,
+    attached: RefCell<Vec<Attached>>,
     /// A pulled event still points into the arena. Lua may run finalizers while it is pushed, and
     /// these may want the next one.
     busy: Cell<bool>,
@@ -73,6 +94,7 @@ impl Consumer {
             pulling: RefCell::default(),
             dirty: RefCell::default(),
             epoch: Cell::new(1),
+            attached: RefCell::default(),
             busy: Cell::new(false),
             clients: Cell::new(0),
         }
@@ -171,14 +193,43 @@ impl Consumer {
         }
     }
 
+    /// A client has begun to connect.
+    pub(super) fn attach(&self, link: &Arc<Link>) {
+        let mut attached = self.attached.borrow_mut();
+        attached.retain(|each| !each.link.has_ended());
+        attached.push(Attached {
+            link: link.clone(),
+            active: None,
+            streak: 0,
+        });
+    }
+
+    /// A client is gone.
+    pub(super) fn detach(&self, link: &Arc<Link>) {
+        if self.port.is_ours() {
+            self.attached
+                .borrow_mut()
+                .retain(|each| !Arc::ptr_eq(&each.link, link));
+        }
+    }
+
     /// Writes what the clients have to write, as far as the kernel takes it now.
     fn push(&self) {
         if !self.port.is_ours() {
             return;
         }
         self.epoch.set(self.epoch.get() + 1);
+        let mut attached = self.attached.borrow_mut();
+        let few = attached.len() <= FEW;
         for link in self.dirty.borrow_mut().drain(..) {
-            link.push();
+            if link.push() && few {
+                let written = attached
+                    .iter_mut()
+                    .find(|each| Arc::ptr_eq(&each.link, &link));
+                if let Some(each) = written {
+                    each.active = Some(Instant::now());
+                }
+            }
         }
     }
 
@@ -189,14 +240,80 @@ impl Consumer {
             return false;
         }
         self.push();
-        let pulling = self.pulling.borrow();
-        if pulling.record < pulling.delivery.batch.records().len() {
-            return true;
+        {
+            let pulling = self.pulling.borrow();
+            if pulling.record < pulling.delivery.batch.records().len() {
+                return true;
+            }
         }
         let limit = seconds
             .filter(|seconds| seconds.is_finite())
             .map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1.0e9)));
-        self.port.wait(limit)
+        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            match self.wait_once(left) {
+                Woken::Wakeup => return true,
+                Woken::Late => return false,
+                Woken::Others(_) => {}
+            }
+        }
+    }
+
+    /// Waits for events, and for the sockets of clients that have just been active: their answers
+    /// are read right here, without the hop over the runtime thread.
+    fn wait_once(&self, limit: Option<Duration>) -> Woken {
+        if !self.port.park() {
+            return Woken::Wakeup;
+        }
+        let mut attached = self.attached.borrow_mut();
+        let now = Instant::now();
+        let mut hot: [Option<(usize, Arc<Plain>)>; MAX_OTHERS] = Default::default();
+        let mut count = 0;
+        if attached.len() <= FEW {
+            for (at, each) in attached.iter().enumerate() {
+                let recent = count < MAX_OTHERS && each.active.is_some_and(|then| now - then < HOT);
+                if let Some(socket) = recent.then(|| each.link.socket()).flatten() {
+                    hot[count] = Some((at, socket));
+                    count += 1;
+                }
+            }
+        }
+        // Filled up with the port's own descriptor, which `count` cuts off again.
+        let fds: [BorrowedFd<'_>; MAX_OTHERS] = std::array::from_fn(|at| match &hot[at] {
+            Some((_, socket)) => socket.as_fd(),
+            None => self.port.as_fd(),
+        });
+        let woken = self.port.wait(&fds[..count], limit);
+        let Woken::Others(mask) = woken else {
+            return woken;
+        };
+        self.port.unpark();
+        let now = Instant::now();
+        for (bit, (at, _)) in hot.iter().flatten().enumerate() {
+            let each = &mut attached[*at];
+            if mask >> bit & 1 == 1 && each.link.serve_here() {
+                let keeps_on = each.active.is_some_and(|then| now - then < HOT);
+                each.streak = if keeps_on {
+                    each.streak.saturating_add(1)
+                } else {
+                    0
+                };
+                each.active = Some(now);
+                if each.streak >= STREAK {
+                    each.link.want_lease();
+                }
+            } else if mask >> bit & 1 == 1 {
+                // The pump was quicker, or has to do it: do not wake for this socket again.
+                each.active = None;
+                each.streak = 0;
+            }
+        }
+        if self.port.unpark() {
+            Woken::Wakeup
+        } else {
+            woken
+        }
     }
 
     pub(super) fn port(&self) -> &Arc<Port> {
@@ -218,6 +335,7 @@ impl Drop for Consumer {
             // The parent's: its destructors would take its locks and close its sockets.
             std::mem::forget(std::mem::take(&mut self.pulling));
             std::mem::forget(std::mem::take(&mut self.dirty));
+            std::mem::forget(std::mem::take(&mut self.attached));
             std::mem::forget(self.port.clone());
         }
     }

@@ -84,6 +84,7 @@ impl Driver {
     /// Answers everybody and tells the end; what is abandoned has nobody to tell.
     fn end(&mut self, state: State, cause: &Error) {
         self.ended = true;
+        self.link.set_ended();
         if self.link.abandoned() {
             return;
         }

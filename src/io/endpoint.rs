@@ -7,7 +7,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{lookup_host, TcpStream, UnixStream};
 use tokio::task::JoinSet;
@@ -93,7 +92,8 @@ impl Endpoint {
         match address {
             Address::Unix(path) => {
                 let socket = UnixStream::connect(path).await.map_err(failed)?;
-                Ok(Stream::Plain(Arc::new(Plain::Unix(socket))))
+                let socket = socket.into_std().map_err(failed)?;
+                Stream::plain(Plain::Unix(socket)).map_err(failed)
             }
             Address::Tcp(host, port) => {
                 let socket = connect_any(host, *port).await.map_err(failed)?;
@@ -102,7 +102,8 @@ impl Endpoint {
                 if let Some(tls) = &self.tls {
                     return tls.wrap(socket, host, address).await;
                 }
-                Ok(Stream::Plain(Arc::new(Plain::Tcp(socket))))
+                let socket = socket.into_std().map_err(failed)?;
+                Stream::plain(Plain::Tcp(socket)).map_err(failed)
             }
         }
     }

@@ -5,6 +5,7 @@
 //! a thread of the parent may have held, not a socket whose closing would touch the shared epoll
 //! set. So everything carries the generation that made it.
 
+use super::sys;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Once;
 
@@ -17,19 +18,10 @@ pub fn generation() -> u32 {
 }
 
 /// Arranges that a child finds another generation. Call it before anything asks for one.
-#[allow(unsafe_code)] // pthread_atfork has no safe wrapper
 pub fn watch() {
     static ONCE: Once = Once::new();
     extern "C" fn in_child() {
         GENERATION.fetch_add(1, Ordering::Relaxed);
     }
-    ONCE.call_once(|| {
-        // SAFETY: the handler is a function of this library, which is linked `nodelete` and thus
-        // never unmapped; an atomic increment is async-signal-safe, as a child of a threaded
-        // process requires. It can only fail for want of memory; a child then behaves as one
-        // that was not told, which no call of this library can make worse.
-        unsafe {
-            libc::pthread_atfork(None, None, Some(in_child));
-        }
-    });
+    ONCE.call_once(|| sys::at_fork(in_child));
 }

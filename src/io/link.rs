@@ -2,10 +2,11 @@
 //! out-buffer behind short-held locks, and the signal that wakes the pump no more often than it
 //! must.
 //!
-//! Lock order: writer, session, port. No lock is held across a wait.
+//! Lock order: reader, writer, session, staging, port. No lock is held across a wait.
 
 use super::fork;
 use super::port::{Backlog, Port, Producer};
+use super::pump::{self, Ending};
 use super::staging::{QueueBounds, Staging};
 use super::transport::Plain;
 use crate::error::{Code, Error};
@@ -97,6 +98,28 @@ impl Signal {
     }
 }
 
+/// Who watches a bare socket for what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Lease {
+    /// The pump.
+    None,
+    /// The pump still, asked to let go.
+    Wanted,
+    /// The Lua thread, as long as it keeps reading; the pump looks after that.
+    Held,
+}
+
+/// What has arrived and is not consumed. Whoever holds its lock is the reader, also while it
+/// delivers what came of it, so that events keep their order.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) input: BytesMut,
+    /// The session left input unread because nobody takes events.
+    pub(super) stalled: bool,
+    pub(super) accepted: bool,
+}
+
 /// What waits to be written, and the socket for those who need not go through the pump.
 #[derive(Default)]
 pub(super) struct Writer {
@@ -107,7 +130,13 @@ pub(super) struct Writer {
 /// One connection's shared state, the same for clients and, later, for peers of the broker.
 pub struct Connection<S: Session + ?Sized> {
     session: Mutex<Box<S>>,
+    reader: Mutex<Reader>,
     writer: Mutex<Writer>,
+    lease: AtomicU8,
+    /// The Lua thread has read since the pump last looked.
+    lease_used: AtomicBool,
+    /// What a reader other than the pump has found.
+    ending: Mutex<Option<Ending>>,
     pub(super) signal: Signal,
     /// The pump has stopped reading because nobody takes events.
     pub(super) paused: AtomicBool,
@@ -121,7 +150,11 @@ impl<S: Session + ?Sized> Connection<S> {
     pub(super) fn new(session: Box<S>) -> Self {
         Connection {
             session: Mutex::new(session),
+            reader: Mutex::default(),
             writer: Mutex::default(),
+            lease: AtomicU8::new(Lease::None as u8),
+            lease_used: AtomicBool::new(false),
+            ending: Mutex::new(None),
             signal: Signal::new(),
             paused: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
@@ -134,34 +167,89 @@ impl<S: Session + ?Sized> Connection<S> {
         lock(&self.session)
     }
 
+    pub(super) fn reader(&self) -> MutexGuard<'_, Reader> {
+        lock(&self.reader)
+    }
+
+    pub(super) fn lease(&self) -> Lease {
+        const WANTED: u8 = Lease::Wanted as u8;
+        const HELD: u8 = Lease::Held as u8;
+        match self.lease.load(Ordering::Relaxed) {
+            WANTED => Lease::Wanted,
+            HELD => Lease::Held,
+            _ => Lease::None,
+        }
+    }
+
+    pub(super) fn set_lease(&self, lease: Lease) {
+        self.lease.store(lease as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_lease_used(&self) -> bool {
+        self.lease_used.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn take_ending(&self) -> Option<Ending> {
+        lock(&self.ending).take()
+    }
+
+    /// A new connection begins, or the last one has ended.
+    pub(super) fn reset(&self, direct: Option<Arc<Plain>>) {
+        *self.reader() = Reader::default();
+        *self.writer() = Writer {
+            out: BytesMut::new(),
+            direct,
+        };
+        *lock(&self.ending) = None;
+        self.set_lease(Lease::None);
+        self.paused.store(false, Ordering::SeqCst);
+    }
+
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         lock(&self.writer)
     }
 
     /// Writes on the calling thread what the kernel takes at once; the pump does the rest.
-    /// `feed` appends what the session has to send.
-    fn push(&self, feed: impl Fn(&mut Box<S>, &mut BytesMut)) {
+    /// `feed` appends what the session has to send. True: something was written.
+    fn push(&self, feed: impl Fn(&mut Box<S>, &mut BytesMut)) -> bool {
         let mut writer = match self.writer.try_lock() {
             Ok(writer) => writer,
             // The pump is writing, and looks for more when it is done.
-            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::WouldBlock) => return false,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         };
         let Writer { out, direct } = &mut *writer;
-        let Some(socket) = direct else { return };
+        let Some(socket) = direct else { return false };
+        let mut pushed = false;
         // Otherwise the pump waits for the socket to take more.
         while out.is_empty() {
             feed(&mut self.session(), out);
             if out.is_empty() {
                 self.signal.touched.store(true, Ordering::Relaxed);
-                return;
+                return pushed;
             }
-            if let Ok(written) = socket.try_write(out) {
-                self.bytes_out.fetch_add(written as u64, Ordering::Relaxed);
-                out.advance(written);
-            }
+            pushed |= self.write_out(socket, out);
         }
         drop(writer);
+        self.signal.wake();
+        pushed
+    }
+
+    fn write_out(&self, socket: &Plain, out: &mut BytesMut) -> bool {
+        match socket.try_write(out) {
+            Ok(written) => {
+                self.bytes_out.fetch_add(written as u64, Ordering::Relaxed);
+                out.advance(written);
+                written > 0
+            }
+            // The pump meets the error itself.
+            Err(_) => false,
+        }
+    }
+
+    /// Leaves the end of the connection to the pump.
+    fn end(&self, ending: Ending) {
+        lock(&self.ending).get_or_insert(ending);
         self.signal.wake();
     }
 }
@@ -212,6 +300,7 @@ pub struct Link {
     check: fn(&Publish<'_>) -> Result<(), Error>,
     cut_off: Mutex<Option<Instant>>,
     abandoned: AtomicBool,
+    ended: AtomicBool,
     generation: u32,
 }
 
@@ -235,6 +324,7 @@ impl Link {
             staging: Mutex::default(),
             cut_off: Mutex::new(None),
             abandoned: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             generation: fork::generation(),
         }
     }
@@ -336,17 +426,92 @@ impl Link {
         }
     }
 
-    /// Writes what is queued, as far as the kernel takes it now.
-    pub fn push(self: &Arc<Self>) {
-        if self.is_ours() {
-            self.connection.push(|session, out| {
+    /// Writes what is queued, as far as the kernel takes it now; true: something was written.
+    pub fn push(self: &Arc<Self>) -> bool {
+        self.is_ours()
+            && self.connection.push(|session, out| {
                 let now = Instant::now();
                 // A session that is fed while it is connected has nothing to tell but refusals.
                 let mut events = Batch::for_client(self.id, 0);
                 self.feed(&mut **session, now, &mut events);
                 session.poll_transmit(now, out);
                 self.port.deliver(self, &mut events);
-            });
+            })
+    }
+
+    /// The socket, for a thread that would read it itself ([`Link::serve_here`]) while it waits;
+    /// None where only the pump may, or nobody takes messages now.
+    pub fn socket(&self) -> Option<Arc<Plain>> {
+        if !self.has_room() {
+            return None;
+        }
+        self.connection.writer().direct.clone()
+    }
+
+    /// Reads once on the calling thread, lets the session work, and writes what comes of it. What
+    /// cannot be done here is left to the pump. True: something was read.
+    pub fn serve_here(self: &Arc<Self>) -> bool {
+        let connection = &self.connection;
+        let Ok(mut reader) = connection.reader.try_lock() else {
+            return false;
+        };
+        if reader.stalled || !self.has_room() {
+            connection.signal.wake();
+            return false;
+        }
+        let Some(socket) = connection.writer().direct.clone() else {
+            return false;
+        };
+        let read = match pump::receive(&mut reader, |input| socket.try_read(input)) {
+            Ok(0) => {
+                connection.end(Ending::Broken(pump::closed()));
+                return false;
+            }
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+            Err(error) => {
+                connection.end(Ending::Broken(pump::failed(&error)));
+                return false;
+            }
+        };
+        connection
+            .bytes_in
+            .fetch_add(read as u64, Ordering::Relaxed);
+        connection.lease_used.store(true, Ordering::Relaxed);
+        let mut writer = connection.writer();
+        match pump::step(self, &mut reader, &mut writer, read, Instant::now()) {
+            Ok(step) => {
+                let out = &mut writer.out;
+                if !out.is_empty() {
+                    connection.write_out(&socket, out);
+                }
+                if step.finished || !out.is_empty() || reader.stalled {
+                    connection.signal.wake();
+                } else {
+                    connection.signal.touched.store(true, Ordering::Relaxed);
+                }
+            }
+            Err(ending) => connection.end(ending),
+        }
+        pump::give_buffer_back(&mut reader);
+        true
+    }
+
+    /// No connection will be made any more.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_ended(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the pump to leave the watch over the socket to the calling thread, which keeps
+    /// reading it: two threads that wake for each message are one too many.
+    pub fn want_lease(&self) {
+        if self.connection.lease() == Lease::None {
+            self.connection.set_lease(Lease::Wanted);
+            self.connection.signal.wake();
         }
     }
 

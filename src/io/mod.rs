@@ -10,6 +10,7 @@ pub mod port;
 mod pump;
 pub mod runtime;
 pub mod staging;
+mod sys;
 #[cfg(feature = "tls")]
 mod tls;
 pub mod transport;

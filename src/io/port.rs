@@ -4,9 +4,10 @@
 //! The consumer is woken only when it has found nothing and said so by taking nothing.
 
 use super::fork;
-use super::wakeup::Wakeup;
+use super::wakeup::{Wakeup, Woken};
 use crate::message::Batch;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,6 +95,12 @@ pub struct Port {
     generation: u32,
 }
 
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wakeup.as_fd()
+    }
+}
+
 impl Port {
     /// A port without events.
     ///
@@ -179,17 +186,25 @@ impl Port {
         taken
     }
 
-    /// Blocks until there are events, for `limit` at most; false when the time is over, or early
-    /// when a signal handler ran. Call it after [`Port::take`] has found nothing.
-    pub fn wait(&self, limit: Option<Duration>) -> bool {
-        {
-            let mut shared = self.lock();
-            if !shared.delivery.batch.is_empty() {
-                return true;
-            }
-            shared.parked = true;
-        }
-        self.wakeup.wait(limit)
+    /// Says that the consumer is about to wait: the next event makes the descriptor readable.
+    /// False: there are events, it need not wait.
+    pub fn park(&self) -> bool {
+        let mut shared = self.lock();
+        shared.parked = shared.delivery.batch.is_empty();
+        shared.parked
+    }
+
+    /// Says that the consumer does not wait: events from here on need not wake it. False: there
+    /// are none.
+    pub fn unpark(&self) -> bool {
+        let mut shared = self.lock();
+        shared.parked = false;
+        !shared.delivery.batch.is_empty()
+    }
+
+    /// Blocks a parked consumer until there are events or one of `others` is readable.
+    pub fn wait(&self, others: &[BorrowedFd<'_>], limit: Option<Duration>) -> Woken {
+        self.wakeup.wait(others, limit)
     }
 
     /// The consumer is gone: what arrives from now on is dropped.

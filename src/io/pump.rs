@@ -1,12 +1,13 @@
 //! Carries bytes between a stream and a session until either is done. Knows no frames.
 
-use super::link::{Attention, Hub, LINGER};
-use super::transport::Stream;
+use super::link::{Attention, Hub, Lease, Reader, Writer, LINGER};
+use super::transport::{Stream, READ};
 use crate::error::Error;
 use crate::session::Session;
 use bytes::{Buf, BytesMut};
 use std::cell::Cell;
 use std::future::{poll_fn, Future};
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -27,9 +28,6 @@ pub(super) enum Ending {
     Broken(Error),
 }
 
-/// Bytes read at a time.
-const READ: usize = 64 * 1024;
-
 /// Reads and writes before other connections get their turn.
 const ROUNDS: usize = 16;
 
@@ -48,10 +46,6 @@ thread_local! {
 struct Pump<'a, H: Hub> {
     hub: &'a Arc<H>,
     stream: Stream,
-    input: BytesMut,
-    /// The session left input unread because nobody takes events.
-    stalled: bool,
-    accepted: bool,
     linger_until: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -59,13 +53,10 @@ struct Pump<'a, H: Hub> {
 
 /// Serves one connection until it ends.
 pub(super) async fn run<H: Hub>(hub: &Arc<H>, stream: Stream) -> Ending {
-    hub.connection().writer().direct = stream.plain().cloned();
+    hub.connection().reset(stream.socket().cloned());
     let mut pump = Pump {
         hub,
         stream,
-        input: BytesMut::new(),
-        stalled: false,
-        accepted: false,
         linger_until: None,
         timer: Box::pin(sleep_until(far(Instant::now()))),
         armed: None,
@@ -76,11 +67,7 @@ pub(super) async fn run<H: Hub>(hub: &Arc<H>, stream: Stream) -> Ending {
         .connected(Instant::now(), &mut events);
     hub.deliver(events);
     let ending = poll_fn(|cx| pump.poll(cx)).await;
-    {
-        let mut writer = hub.connection().writer();
-        writer.direct = None;
-        writer.out = BytesMut::new();
-    }
+    hub.connection().reset(None);
     hub.connection().signal.set(Attention::Offline);
     if matches!(ending, Ending::Finished) {
         let farewell = poll_fn(|cx| pump.stream.poll_shutdown(cx));
@@ -88,6 +75,70 @@ pub(super) async fn run<H: Hub>(hub: &Arc<H>, stream: Stream) -> Ending {
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
     ending
+}
+
+/// What [`step`] found.
+pub(super) struct Step {
+    /// The session had something to receive.
+    pub(super) worked: bool,
+    /// It has nothing more to say.
+    pub(super) finished: bool,
+}
+
+/// Lets the session work on what was read, and fills the out-buffer. The caller writes it. For
+/// the pump, and for a Lua thread that reads for itself.
+pub(super) fn step<H: Hub>(
+    hub: &Arc<H>,
+    reader: &mut Reader,
+    writer: &mut Writer,
+    read: usize,
+    now: Instant,
+) -> Result<Step, Ending> {
+    let connection = hub.connection();
+    let mut events = hub.events();
+    // Also when room has come or gone, which the session has to know.
+    let worked = read > 0 || reader.stalled != H::is_full(&events);
+    let mut outcome = Ok(());
+    let finished = {
+        let mut session = connection.session();
+        if worked {
+            outcome = session.receive(now, &mut reader.input, &mut events);
+            reader.stalled = H::is_full(&events);
+        }
+        if outcome.is_ok() && session.deadline().is_some_and(|at| at <= now) {
+            outcome = session.expire(now, &mut events);
+        }
+        hub.feed(&mut session, now, &mut events);
+        if outcome.is_ok() && writer.out.is_empty() {
+            session.poll_transmit(now, &mut writer.out);
+        }
+        if !reader.accepted && session.accepted() {
+            reader.accepted = true;
+            connection.accepted.fetch_add(1, Ordering::Relaxed);
+        }
+        session.finished()
+    };
+    hub.deliver(events);
+    outcome.map_err(Ending::Broken)?;
+    Ok(Step { worked, finished })
+}
+
+/// Reads with a buffer that is given back, if nothing stays in it, by [`give_buffer_back`].
+pub(super) fn receive<T>(reader: &mut Reader, read: impl FnOnce(&mut BytesMut) -> T) -> T {
+    if reader.input.capacity() == 0 {
+        reader.input = SPARE.take().unwrap_or_default();
+    }
+    read(&mut reader.input)
+}
+
+pub(super) fn give_buffer_back(reader: &mut Reader) {
+    if reader.input.is_empty() && reader.input.capacity() > 0 {
+        let mut buffer = std::mem::take(&mut reader.input);
+        buffer.clear();
+        if buffer.capacity() <= 4 * READ {
+            SPARE.set(Some(buffer));
+        }
+    }
 }
 
 impl<H: Hub> Pump<'_, H> {
@@ -99,18 +150,17 @@ impl<H: Hub> Pump<'_, H> {
             match self.round(cx, now) {
                 Err(ending) => return Poll::Ready(ending),
                 Ok(true) => busy = true,
-                Ok(false) => {
-                    if self.settle(now, busy) {
-                        // Something was queued before it was known that it must wake us.
-                        busy = true;
-                        continue;
+                Ok(false) => match self.settle(now, busy) {
+                    Err(error) => return Poll::Ready(Ending::Broken(failed(&error))),
+                    // Something was queued before it was known that it must wake us.
+                    Ok(true) => busy = true,
+                    Ok(false) => {
+                        if self.arm(cx, now) {
+                            continue;
+                        }
+                        return Poll::Pending;
                     }
-                    if self.arm(cx, now) {
-                        continue;
-                    }
-                    self.give_buffer_back();
-                    return Poll::Pending;
-                }
+                },
             }
         }
         cx.waker().wake_by_ref();
@@ -126,63 +176,40 @@ impl<H: Hub> Pump<'_, H> {
         if self.hub.cut_off().is_some_and(|at| at <= now) {
             return Err(Ending::CutOff);
         }
-        let read = self.read(cx)?;
-        let mut broken = None;
-        let mut worked = false;
-        {
-            let mut writer = connection.writer();
-            let mut events = self.hub.events();
-            let finished = {
-                let mut session = connection.session();
-                // Also when room has come or gone, which the session has to know.
-                if read > 0 || self.stalled != H::is_full(&events) {
-                    broken = session.receive(now, &mut self.input, &mut events).err();
-                    self.stalled = H::is_full(&events);
+        if let Some(ending) = connection.take_ending() {
+            return Err(ending);
+        }
+        let mut reader = connection.reader();
+        let read = self.read(cx, &mut reader)?;
+        let mut writer = connection.writer();
+        let step = step(self.hub, &mut reader, &mut writer, read, now)?;
+        give_buffer_back(&mut reader);
+        let mut worked = step.worked;
+        while !writer.out.is_empty() {
+            match self.stream.poll_write(cx, &writer.out) {
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    writer.out.advance(written);
+                    connection
+                        .bytes_out
+                        .fetch_add(written as u64, Ordering::Relaxed);
                     worked = true;
                 }
-                if broken.is_none() && session.deadline().is_some_and(|at| at <= now) {
-                    broken = session.expire(now, &mut events).err();
-                }
-                self.hub.feed(&mut session, now, &mut events);
-                if broken.is_none() && writer.out.is_empty() {
-                    session.poll_transmit(now, &mut writer.out);
-                }
-                if !self.accepted && session.accepted() {
-                    self.accepted = true;
-                    connection.accepted.fetch_add(1, Ordering::Relaxed);
-                }
-                session.finished()
-            };
-            self.hub.deliver(events);
-            if let Some(error) = broken {
-                return Err(Ending::Broken(error));
+                Poll::Ready(Ok(_)) => return Err(Ending::Broken(closed())),
+                Poll::Ready(Err(error)) => return Err(Ending::Broken(failed(&error))),
+                Poll::Pending => break,
             }
-            while !writer.out.is_empty() {
-                match self.stream.poll_write(cx, &writer.out) {
-                    Poll::Ready(Ok(written)) if written > 0 => {
-                        writer.out.advance(written);
-                        connection
-                            .bytes_out
-                            .fetch_add(written as u64, Ordering::Relaxed);
-                        worked = true;
-                    }
-                    Poll::Ready(Ok(_)) => return Err(Ending::Broken(closed())),
-                    Poll::Ready(Err(error)) => return Err(Ending::Broken(failed(&error))),
-                    Poll::Pending => break,
-                }
-            }
-            if let Poll::Ready(Err(error)) = self.stream.poll_flush(cx) {
-                return Err(Ending::Broken(failed(&error)));
-            }
-            if finished && writer.out.is_empty() {
-                return Err(Ending::Finished);
-            }
+        }
+        if let Poll::Ready(Err(error)) = self.stream.poll_flush(cx) {
+            return Err(Ending::Broken(failed(&error)));
+        }
+        if step.finished && writer.out.is_empty() {
+            return Err(Ending::Finished);
         }
         Ok(worked)
     }
 
     /// Reads once, unless nobody takes what comes of it.
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<usize, Ending> {
+    fn read(&mut self, cx: &mut Context<'_>, reader: &mut Reader) -> Result<usize, Ending> {
         let connection = self.hub.connection();
         if !self.hub.has_room() {
             connection.paused.store(true, Ordering::SeqCst);
@@ -192,16 +219,15 @@ impl<H: Hub> Pump<'_, H> {
             }
         }
         connection.paused.store(false, Ordering::SeqCst);
-        if self.stalled {
+        if reader.stalled {
             // What was read before comes first.
             return Ok(0);
         }
-        if self.input.capacity() == 0 {
-            self.input = SPARE.take().unwrap_or_default();
-        }
-        self.input.reserve(READ);
-        match self.stream.poll_read(cx, &mut self.input) {
-            Poll::Pending => Ok(0),
+        match receive(reader, |input| self.stream.poll_read(cx, input)) {
+            Poll::Pending => {
+                give_buffer_back(reader);
+                Ok(0)
+            }
             Poll::Ready(Ok(0)) => Err(Ending::Broken(closed())),
             Poll::Ready(Ok(read)) => {
                 connection
@@ -213,21 +239,43 @@ impl<H: Hub> Pump<'_, H> {
         }
     }
 
-    /// Decides who must wake us, then looks for what was queued before that was known.
-    fn settle(&mut self, now: Instant, busy: bool) -> bool {
+    /// Decides who must wake us, then looks for what was queued before that was known: true.
+    fn settle(&mut self, now: Instant, busy: bool) -> io::Result<bool> {
         let connection = self.hub.connection();
         if busy || connection.signal.take_touched() {
             self.linger_until = Some(now + LINGER);
         }
         self.linger_until = self.linger_until.filter(|until| *until > now);
+        let mut writer = connection.writer();
+        if let Stream::Plain(socket) = &mut self.stream {
+            match connection.lease() {
+                Lease::Wanted if writer.out.is_empty() => {
+                    socket.let_go();
+                    connection.set_lease(Lease::Held);
+                    self.linger_until = Some(now + LINGER);
+                }
+                // The Lua thread has gone elsewhere, or the socket takes no more for now.
+                Lease::Held
+                    if !writer.out.is_empty()
+                        || (self.linger_until.is_none() && !connection.take_lease_used()) =>
+                {
+                    socket.take_back()?;
+                    connection.set_lease(Lease::None);
+                    return Ok(true);
+                }
+                Lease::Held => {
+                    self.linger_until.get_or_insert(now + LINGER);
+                }
+                Lease::Wanted | Lease::None => {}
+            }
+        }
         connection.signal.set(match self.linger_until {
             Some(_) => Attention::Lingering,
             None => Attention::Idle,
         });
-        let mut writer = connection.writer();
         if !writer.out.is_empty() {
             // It waits for the stream to take more; what else there is waits behind it.
-            return false;
+            return Ok(false);
         }
         let mut events = self.hub.events();
         {
@@ -236,7 +284,7 @@ impl<H: Hub> Pump<'_, H> {
             session.poll_transmit(now, &mut writer.out);
         }
         self.hub.deliver(events);
-        !writer.out.is_empty()
+        Ok(!writer.out.is_empty())
     }
 
     /// Sets the timer; true: it is due already.
@@ -254,27 +302,17 @@ impl<H: Hub> Pump<'_, H> {
         }
         self.timer.as_mut().poll(cx).is_ready()
     }
-
-    fn give_buffer_back(&mut self) {
-        if self.input.is_empty() && self.input.capacity() > 0 {
-            let mut buffer = std::mem::take(&mut self.input);
-            buffer.clear();
-            if buffer.capacity() <= 4 * READ {
-                SPARE.set(Some(buffer));
-            }
-        }
-    }
 }
 
 pub(super) fn far(now: Instant) -> tokio::time::Instant {
     (now + FAR).into()
 }
 
-fn closed() -> Error {
+pub(super) fn closed() -> Error {
     Error::lost("the server closed the connection")
 }
 
-fn failed(error: &std::io::Error) -> Error {
+pub(super) fn failed(error: &io::Error) -> Error {
     Error::lost(format!(
         "the connection failed: {}",
         super::endpoint::plainly(error)

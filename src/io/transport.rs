@@ -1,22 +1,34 @@
 //! A byte stream to a peer: TCP, a unix socket, or anything that wraps one (TLS, WebSocket).
 
+use super::sys;
 use bytes::BytesMut;
+use std::cell::RefCell;
 use std::future::Future;
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
-/// A socket without a layer above it. It may be written from any thread, which saves a Lua thread
-/// that is about to block the hop over the runtime thread.
+/// Bytes read at a time.
+pub(super) const READ: usize = 64 * 1024;
+
+thread_local! {
+    /// Where the kernel puts what was read: one a thread, so that a connection needs no room for
+    /// what may come.
+    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
+}
+
+/// A socket without a layer above it, not blocking. Any thread may read and write it, which saves
+/// a Lua thread that is about to block the hop over the runtime thread.
 #[derive(Debug)]
 pub enum Plain {
     /// TCP, with Nagle's algorithm off.
-    Tcp(TcpStream),
+    Tcp(std::net::TcpStream),
     /// A unix socket.
-    Unix(UnixStream),
+    Unix(std::os::unix::net::UnixStream),
 }
 
 impl Plain {
@@ -26,29 +38,121 @@ impl Plain {
     /// `WouldBlock`, or what ended the connection.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Plain::Tcp(socket) => socket.try_write(bytes),
-            Plain::Unix(socket) => socket.try_write(bytes),
+            Plain::Tcp(socket) => (&*socket).write(bytes),
+            Plain::Unix(socket) => (&*socket).write(bytes),
         }
     }
 
-    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+    /// Appends what has arrived to `buffer`; 0: the peer has closed.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or what ended the connection.
+    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        LANDING.with_borrow_mut(|landing| {
+            let read = match self {
+                Plain::Tcp(socket) => (&*socket).read(landing),
+                Plain::Unix(socket) => (&*socket).read(landing),
+            }?;
+            buffer.extend_from_slice(landing.get(..read).unwrap_or_default());
+            Ok(read)
+        })
+    }
+}
+
+impl AsFd for Plain {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Plain::Tcp(socket) => socket.try_read_buf(buffer),
-            Plain::Unix(socket) => socket.try_read_buf(buffer),
+            Plain::Tcp(socket) => socket.as_fd(),
+            Plain::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Plain {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// A bare socket, and the runtime's watch over it.
+pub struct Watched {
+    socket: Arc<Plain>,
+    /// None while another thread watches it: reads and writes are then pending without end.
+    watch: Option<AsyncFd<Arc<Plain>>>,
+}
+
+impl Watched {
+    fn new(socket: Plain) -> io::Result<Self> {
+        let socket = Arc::new(socket);
+        let watch = Some(sys::watch(socket.clone())?);
+        Ok(Watched { socket, watch })
+    }
+
+    /// Leaves the watch to another thread.
+    pub fn let_go(&mut self) {
+        self.watch = None;
+    }
+
+    /// Watches again; what has come meanwhile is noticed.
+    ///
+    /// # Errors
+    /// The process has no memory or descriptor left.
+    pub fn take_back(&mut self) -> io::Result<()> {
+        if self.watch.is_none() {
+            self.watch = Some(sys::watch(self.socket.clone())?);
+        }
+        Ok(())
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let Some(watch) = &self.watch else {
+            return Poll::Pending;
+        };
+        loop {
+            let mut ready = ready!(watch.poll_read_ready(cx))?;
+            let outcome = self.socket.try_read(buffer);
+            // Less than was asked for means that there is no more: the kernel tells when there is.
+            let emptied = matches!(outcome, Ok(read) if read < READ);
+            if let Some(outcome) = settle(&mut ready, outcome, emptied) {
+                return Poll::Ready(outcome);
+            }
         }
     }
 
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Plain::Tcp(socket) => socket.poll_read_ready(cx),
-            Plain::Unix(socket) => socket.poll_read_ready(cx),
+    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(watch) = &self.watch else {
+            return match self.socket.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                done => Poll::Ready(done),
+            };
+        };
+        loop {
+            let mut ready = ready!(watch.poll_write_ready(cx))?;
+            let outcome = self.socket.try_write(bytes);
+            if let Some(outcome) = settle(&mut ready, outcome, false) {
+                return Poll::Ready(outcome);
+            }
         }
     }
+}
 
-    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Plain::Tcp(socket) => socket.poll_write_ready(cx),
-            Plain::Unix(socket) => socket.poll_write_ready(cx),
+/// None: the readiness was a false one; ask again.
+fn settle(
+    ready: &mut AsyncFdReadyGuard<'_, Arc<Plain>>,
+    outcome: io::Result<usize>,
+    exhausted: bool,
+) -> Option<io::Result<usize>> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            ready.clear_ready();
+            None
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+        outcome => {
+            if exhausted {
+                ready.clear_ready();
+            }
+            Some(outcome)
         }
     }
 }
@@ -60,48 +164,47 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Layered for T {}
 /// A connected stream.
 pub enum Stream {
     /// A bare socket.
-    Plain(Arc<Plain>),
+    Plain(Watched),
     /// A socket with layers above it.
     Layered(Box<dyn Layered>),
 }
 
 impl Stream {
+    /// A stream over a connected socket that does not block.
+    ///
+    /// # Errors
+    /// The runtime cannot watch it.
+    pub fn plain(socket: Plain) -> io::Result<Self> {
+        Watched::new(socket).map(Stream::Plain)
+    }
+
     /// The bare socket, where there is no layer that must see the bytes.
-    pub fn plain(&self) -> Option<&Arc<Plain>> {
+    pub fn socket(&self) -> Option<&Arc<Plain>> {
         match self {
-            Stream::Plain(socket) => Some(socket),
+            Stream::Plain(watched) => Some(&watched.socket),
             Stream::Layered(_) => None,
         }
     }
 
-    /// Appends what has arrived to `buffer`, as far as its spare room goes; 0: the peer has closed.
+    /// Appends what has arrived to `buffer`; 0: the peer has closed.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
         match self {
-            Stream::Plain(socket) => loop {
-                ready!(socket.poll_read_ready(cx))?;
-                match socket.try_read(buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    done => return Poll::Ready(done),
-                }
-            },
-            Stream::Layered(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            Stream::Plain(watched) => watched.poll_read(cx, buffer),
+            Stream::Layered(stream) => {
+                buffer.reserve(READ);
+                pin!(stream.read_buf(buffer)).poll(cx)
+            }
         }
     }
 
     /// Writes some of `bytes`.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Stream::Plain(socket) => loop {
-                ready!(socket.poll_write_ready(cx))?;
-                match socket.try_write(bytes) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    done => return Poll::Ready(done),
-                }
-            },
+            Stream::Plain(watched) => watched.poll_write(cx, bytes),
             Stream::Layered(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }

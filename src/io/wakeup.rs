@@ -1,7 +1,6 @@
 //! A descriptor that becomes readable when somebody calls [`Wakeup::wake`]: an eventfd, or a pipe
 //! where there is none. Made for hosts that can watch a descriptor and for those that just wait.
 
-use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -72,6 +71,20 @@ mod signal {
     }
 }
 
+/// How many descriptors can be watched beside it.
+pub const MAX_OTHERS: usize = 4;
+
+/// Why [`Wakeup::wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// It was woken.
+    Wakeup,
+    /// Others are readable: a bit for each, the lowest for the first.
+    Others(u8),
+    /// The time is over, or a signal came.
+    Late,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Wakeup(signal::Signal);
@@ -95,22 +108,36 @@ impl Wakeup {
         self.0.clear();
     }
 
-    /// Blocks until it is readable, for `limit` at most; false when the time is over, or early
-    /// when a signal handler ran.
-    pub fn wait(&self, limit: Option<Duration>) -> bool {
+    /// Blocks until it is readable, or one of `others` is, for `limit` at most. Returns at once
+    /// when a signal handler ran, as if the time were over.
+    pub fn wait(&self, others: &[BorrowedFd<'_>], limit: Option<Duration>) -> Woken {
         let timeout = limit.map_or(PollTimeout::NONE, |limit| {
             // A millisecond too long rather than a busy loop for the last fraction of one.
             let millis = limit.as_millis() + u128::from(limit.subsec_nanos() % 1_000_000 != 0);
             PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
         });
-        let mut fds = [PollFd::new(self.0.readable(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(ready) => ready > 0,
-            Err(Errno::EINTR) => false,
-            // Nothing else can happen to a valid descriptor; seen as a time-out, the caller's
-            // loop goes on.
-            Err(_) => false,
+        let own = || PollFd::new(self.0.readable(), PollFlags::POLLIN);
+        let mut fds: [PollFd<'_>; 1 + MAX_OTHERS] = std::array::from_fn(|_| own());
+        let count = others.len().min(MAX_OTHERS);
+        for (slot, other) in fds.iter_mut().skip(1).zip(others) {
+            *slot = PollFd::new(*other, PollFlags::POLLIN);
         }
+        let Some(watched) = fds.get_mut(..=count) else {
+            return Woken::Late;
+        };
+        // Nothing but a signal can go wrong with valid descriptors.
+        if !poll(watched, timeout).is_ok_and(|ready| ready > 0) {
+            return Woken::Late;
+        }
+        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        if fds.first().is_some_and(ready) {
+            return Woken::Wakeup;
+        }
+        let mut mask = 0;
+        for (at, fd) in fds.iter().skip(1).take(count).enumerate() {
+            mask |= u8::from(ready(fd)) << at;
+        }
+        Woken::Others(mask)
     }
 
     /// Its number, for a host that watches it.
@@ -132,12 +159,16 @@ mod tests {
     #[test]
     fn wakes_once_and_clears() -> io::Result<()> {
         let wakeup = Wakeup::new()?;
-        assert!(!wakeup.wait(Some(Duration::ZERO)));
+        let other = Wakeup::new()?;
+        let look = || wakeup.wait(&[other.as_fd()], Some(Duration::ZERO));
+        assert_eq!(look(), Woken::Late);
         wakeup.wake();
         wakeup.wake();
-        assert!(wakeup.wait(Some(Duration::from_secs(1))));
+        assert_eq!(look(), Woken::Wakeup);
         wakeup.clear();
-        assert!(!wakeup.wait(Some(Duration::ZERO)));
+        assert_eq!(look(), Woken::Late);
+        other.wake();
+        assert_eq!(look(), Woken::Others(1));
         Ok(())
     }
 }

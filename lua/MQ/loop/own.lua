@@ -2,8 +2,8 @@
 -- Must not know: clients, messages, what the watched descriptor carries. It cannot watch a descriptor of another kind:
 -- it blocks in the port's own wait.
 --
--- A turn: every coroutine that was ready when it began, then the timers that are due, then the watchers when there is
--- something for them; it blocks when no coroutine is ready. run() ends when nothing is left that could wake anything.
+-- A turn: the timers that are due, every coroutine that is ready by then, and the watchers when there is something for
+-- them; it blocks when no coroutine is ready. run() ends when nothing is left that could wake anything.
 --
 -- A coroutine that the program made itself (coroutine.create, coroutine.wrap) may wait here too: whoever resumed it
 -- sees it yield, and the loop resumes it directly when its answer is there.
@@ -120,8 +120,11 @@ local function new(clock)
       end
       timers.remove(heap, entry)
       if entry.period then
-        -- Late by more than a period: the missed calls are left out, not made up for.
-        timers.add(heap, entry, math.max(entry.at + entry.period, time))
+        local next_time = entry.at + entry.period
+        if next_time <= time then
+          next_time = time + entry.period   -- late by a period or more: what was missed is left out
+        end
+        timers.add(heap, entry, next_time)
       end
       entry.fire(entry)
     end
@@ -150,10 +153,10 @@ local function new(clock)
 
   local function serve(done)
     while true do
-      run_ready()
       if heap[1] then
         run_due()
       end
+      run_ready()
       if done and done() then
         run_ready()   -- what came with the answer: a main chunk that goes on finds its callbacks called
         return true

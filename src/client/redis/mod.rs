@@ -306,7 +306,10 @@ impl Client for Redis {
                     return Err(Error::invalid("the pattern is empty"));
                 }
                 let until = now + self.options.timeout;
-                match self.subscriptions.insert(key, pattern, exact, ticket, until) {
+                match self
+                    .subscriptions
+                    .insert(key, pattern, exact, ticket, until)
+                {
                     Inserted::Waiting => {}
                     Inserted::Active => events.answer(ticket, Value::Nil),
                     Inserted::Taken => {

@@ -1,0 +1,95 @@
+-- MQ.url and MQ.connect: the parts of a URL, and what is said about one that is wrong.
+
+local MQ = require "MQ"
+local url = require "MQ.url"
+
+local function parse(text)
+  local protocol, options, query = url.parse(text)
+  assert.is_string(protocol, options)
+  return options, query, protocol
+end
+
+local function problem(...)
+  local arguments = { ... }
+  local ok, err = pcall(function() MQ.connect(arguments[1], arguments[2]) end)
+  assert.is_false(ok)
+  local text = err:match("^.*url_spec%.lua:%d+: MQ%.connect: (.*)$")
+  assert.is_string(text, err)
+  return text
+end
+
+describe("a URL", function()
+  it("gives host, port and db", function()
+    assert.same({ host = "example", port = 6380, db = 2 }, parse "redis://example:6380/2")
+    assert.same({ host = "example" }, parse "redis://example")
+    assert.same({ host = "example" }, parse "redis://example/")
+    assert.same({ host = "::1", port = 1 }, parse "redis://[::1]:1")
+    assert.same({ host = "::1" }, parse "redis://[::1]")
+    assert.same({}, parse "redis://")
+    assert.same({ port = 7 }, parse "redis://:7")
+  end)
+
+  it("gives credentials, decoded", function()
+    assert.same({ host = "h", username = "us:er", password = "p@ss/%" }, parse "redis://us%3aer:p%40ss%2F%25@h")
+    assert.same({ host = "h", password = "pw" }, parse "redis://:pw@h")
+    assert.same({ host = "h", username = "u" }, parse "redis://u@h")
+    assert.same({ host = "h", password = "a@b" }, parse "redis://:a@b@h")
+  end)
+
+  it("gives TLS and unix sockets", function()
+    assert.same({ host = "h", tls = true }, parse "rediss://h")
+    assert.same({ path = "/run/redis.sock" }, parse "unix:///run/redis.sock")
+    local options, query = parse "unix://:pw@/run/a%20b?db=1"
+    assert.same({ { path = "/run/a b", password = "pw" }, { db = "1" } }, { options, query })
+  end)
+
+  it("gives the query as text", function()
+    local _, query, protocol = parse "REDIS://h?timeout=5&name=a%26b#fragment"
+    assert.same({ "redis", { timeout = "5", name = "a&b" } }, { protocol, query })
+  end)
+
+  it("may hold options", function()
+    local mq = MQ.connect "redis://127.0.0.1:6400/3?timeout=2.5&overflow=error&reconnect=false&max_queue=5"
+    assert.same({ "127.0.0.1:6400", 2.5, "error" }, { mq.address, mq.timeout, mq.overflow })
+    assert.matches('option "timeout" must be a number', problem "redis://h?timeout=soon")
+    assert.matches('option "reconnect" must be true, false', problem "redis://h?reconnect=maybe")
+    assert.matches('in "tls": option "verify" must be true or false', problem "rediss://h?verify=1")
+    assert.matches('unknown option "tiemout"; did you mean "timeout"%?', problem "redis://h?tiemout=5")
+  end)
+
+  it("may be completed by a table, which wins", function()
+    local told
+    local mq = MQ.connect("redis://h:1?timeout=5", { timeout = 7, on_error = function() told = true end })
+    assert.same({ "h:1", 7 }, { mq.address, mq.timeout })
+    mq.on_error()
+    assert.is_true(told)
+    assert.matches("expected a table of options after the URL", problem("redis://h", 5))
+  end)
+
+  it("of the other protocols is understood, and refused by name", function()
+    assert.matches("^this version has no mqtt; it has: redis$", problem "mqtt://h")
+    assert.matches("^this version has no mqtt", problem "mqtts://h")
+    assert.matches("^this version has no stomp", problem "stomp://h")
+  end)
+
+  it("that is wrong raises at the caller's line, and never shows a password", function()
+    assert.matches('the scheme "http" is not known', problem "http://h")
+    assert.matches("that is no URL", problem "localhost:6379")
+    assert.matches("expected a URL", problem(nil))
+    assert.matches('the path "/x" is no database number', problem "redis://h/x")
+    assert.matches('cannot read "h:x" as host:port', problem "redis://h:x")
+    assert.matches('cannot read "::1" as host:port', problem "redis://::1")
+    assert.matches("names no socket", problem "unix://")
+    assert.matches("in the query", problem "redis://h?novalue")
+    assert.matches('option "port" must be an integer from 1 to 65535, not 70000', problem "redis://h:70000")
+    local text = problem "redis://:sec%ret@h"
+    assert.matches("credentials", text)
+    assert.not_matches("sec", text:gsub("seconds", ""), nil)
+  end)
+
+  it("opens modules on demand", function()
+    assert.equal(require "MQ.redis", MQ.redis)
+    assert.is_nil(MQ.mqtt)
+    assert.is_string(MQ._VERSION)
+  end)
+end)

@@ -1,0 +1,33 @@
+//! Two calls that no crate wraps safely for our use, and nothing else: the one file of `io` with
+//! `unsafe` in it.
+#![allow(unsafe_code)]
+
+use super::transport::Plain;
+use std::io;
+use std::sync::Arc;
+use tokio::io::unix::AsyncFd;
+
+/// Has `in_child` called in every child process from now on, before `fork()` returns there.
+///
+/// `in_child` must do nothing but touch atomics: the child of a process with threads may not even
+/// allocate.
+pub(super) fn at_fork(in_child: extern "C" fn()) {
+    // SAFETY: the handler is a function of this library, which is linked `nodelete` and thus never
+    // unmapped; by contract it is async-signal-safe. The call can only fail for want of memory; a
+    // child then behaves as one that was not told, which no call of this library can mend.
+    unsafe {
+        libc::pthread_atfork(None, None, Some(in_child));
+    }
+}
+
+/// Puts the socket under the runtime's watch until the result is dropped.
+///
+/// # Errors
+/// The process has no memory or descriptor left.
+pub(super) fn watch(socket: Arc<Plain>) -> io::Result<AsyncFd<Arc<Plain>>> {
+    // SAFETY: the descriptor must stay open, and the same, while it is registered. `Plain` owns its
+    // socket, gives out only borrows of it, and always names that one descriptor; the `AsyncFd`
+    // keeps the `Plain` alive, and drops its registration before that.
+    let watch = unsafe { AsyncFd::register(socket) }?;
+    Ok(watch)
+}

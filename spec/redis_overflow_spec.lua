@@ -134,26 +134,27 @@ describe("MQ.redis with a full queue:", function()
     assert.same(numbers(1, 100), got)
   end)
 
-  it("block: nobody overtakes those who wait", function()
-    local mq, tasks = publisher("block"), {}
-    server:suspend()
-    fill(mq, 1, 10)
-    for i = 1, 50 do
+  it("block: nobody overtakes those who wait, newcomers neither", function()
+    local mq, tasks, called = publisher("block"), {}, 0
+    for i = 1, 20 do
       tasks[i] = task(function()
-        if i % 2 == 0 then
-          return mq:emit("/q", tostring(10 + i))
+        for k = 1, 50 do
+          called = called + 1
+          local n = tostring(called)
+          assert((i % 5 == 0 and k % 10 == 0 and mq.emit or mq.post)(mq, "/q", n))
+          if k % 3 == 0 then
+            tools.sleep(k % 2 == 0 and 0 or 0.001)
+          end
         end
-        return mq:post("/q", tostring(10 + i))
+        return true
       end)
     end
-    tools.sleep(0.01)
-    server:resume()
     for _, each in ipairs(tasks) do
-      assert.is_true((await(each)))
+      assert.is_true(await(each))
     end
     assert.is_true(mq:flush(5))
-    expect(got, 60)
-    assert.same(numbers(1, 60), got)
+    expect(got, 1000)
+    assert.same(numbers(1, 1000), got)
   end)
 
   it("block: after `timeout` it is refused", function()

@@ -7,7 +7,8 @@ local host = require("MQ.loop").current()
 local unpack = table.unpack or unpack
 
 local tools = { host = host, MQ = MQ, sleep = host.sleep }
-local clients = {}
+local clients, stop_watch = {}, nil
+local LONGEST = 60
 
 --- A client of `target` (anything with a port), closed after the spec.
 function tools.client(target, options)
@@ -25,6 +26,10 @@ end
 
 --- For after_each.
 function tools.close_all()
+  if stop_watch then
+    stop_watch()
+    stop_watch = nil
+  end
   while #clients > 0 do
     local mq = table.remove(clients)
     tools.within(5, function() mq:close(0) end)

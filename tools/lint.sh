@@ -23,10 +23,13 @@ check() { # name, command…
     rm -f "$log"
 }
 
-# Tracked files, and new ones that are not ignored. A deleted file is still tracked: -e.
+# Source files by name pattern: everything that is not built.
 files() {
-    git ls-files --cached --others --exclude-standard -- "$@" | sort -u |
-        while read -r f; do [ ! -e "$f" ] || printf '%s\n' "$f"; done
+    local names=(-name "$1") pattern
+    shift
+    for pattern in "$@"; do names+=(-o -name "$pattern"); done
+    find . \( -path ./target -o -path ./build -o -path ./fuzz/target -o -path ./.git \) -prune \
+        -o -type f \( "${names[@]}" \) -print | sed 's|^\./||' | sort
 }
 
 lengths() {
@@ -38,10 +41,7 @@ clippy() {
     "$CARGO" clippy --quiet --all-targets --target-dir target/check --no-default-features --features "$1" -- -D warnings
 }
 
-lua_files() {
-    { files '*.lua' '.busted' '.luacheckrc' 'rockspec/*.rockspec'; ! [ -e bin/mq ] || echo bin/mq; } |
-        grep -v '^\.luacheckrc$\|\.rockspec$' | xargs -r luacheck --quiet
-}
+lua_files() { files '*.lua' '.busted' 'mq' | xargs -r luacheck --quiet; }
 
 if "$CARGO" fmt --version >/dev/null 2>&1; then
     check "cargo fmt" "$CARGO" fmt --check

@@ -88,10 +88,6 @@ function cli.connect(address, opt)
   return mq, err
 end
 
-local function interrupted(err)
-  return type(err) == "string" and err:find("interrupted!$") ~= nil
-end
-
 --- Closes every client, each at most so many seconds.
 function cli.close_all(seconds)
   local dispatch = require("MQ.dispatch").opened()
@@ -110,8 +106,12 @@ function cli.close_all(seconds)
       ended()
     end)
   end
+  local late = false
+  loop.after(seconds + 1, function()
+    late = true
+  end)
   pcall(loop.run_until, function()
-    return left == 0
+    return left == 0 or late
   end)
 end
 
@@ -124,7 +124,7 @@ local function serve(exit)
   if not ok then
     require("MQ.terminal").clear()
     code = 130
-    if not interrupted(err) then
+    if not require("MQ.compat").interrupted(err) then
       io.stderr:write("mq: ", tostring(err), "\n")
       code = 1
     end

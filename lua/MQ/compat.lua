@@ -12,6 +12,15 @@ end
 --- The list that `require` asks: `package.searchers`, or `package.loaders` on Lua 5.1.
 compat.searchers = package.searchers or package.loaders
 
+--- Whether an error is the interpreter's answer to Ctrl-C. One that is raised inside a function of the core arrives in
+-- an error object.
+function compat.interrupted(err)
+  if type(err) == "string" then
+    return err:find("interrupted!$") ~= nil
+  end
+  return type(err) == "userdata" and tostring(err):find("interrupted!", 1, true) ~= nil
+end
+
 local running = coroutine.running
 local isyieldable = coroutine.isyieldable
 

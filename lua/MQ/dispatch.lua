@@ -295,13 +295,13 @@ local function open(port)
       active_state = "called"
       unpark(active)
     elseif active_state ~= "called" then
-      if active then
+      if current then
         current.busy = true
         inside[active] = current
         current = nil
       end
-      active_state = "called"
       active = get_worker()
+      active_state = "called"
     end
   end
 

@@ -74,9 +74,7 @@ local function settle(self, subscription, ok, err, code)
   subscription.ticket = nil
   if ok then
     subscription.confirmed = true
-  elseif transient[code] then
-    subscription.late = true
-  else
+  elseif not transient[code] then
     drop(self, subscription)
   end
   local others = subscription.others
@@ -87,23 +85,10 @@ local function settle(self, subscription, ok, err, code)
   end
 end
 
--- A subscription that was not confirmed in time is still with the core, which takes each key once: to wait for it again
--- is to ask anew.
-local function renew(self, subscription, ticket)
-  self.dispatch.route(subscription.key, nil)
-  self.source:unsubscribe(self.dispatch.ticket(), subscription.key)
-  subscription.key = self.dispatch.key()
-  route(self, subscription)
-  return submit(self, subscription, ticket)
-end
-
 local function confirm(self, subscription)
   local dispatch = self.dispatch
   local ticket = dispatch.ticket()
   local ok, err, code = submit(self, subscription, ticket)
-  if not ok and code == "invalid" and subscription.late then
-    ok, err, code = renew(self, subscription, ticket)
-  end
   if not ok then
     settle(self, subscription, nil, err, code)
     return nil, err, code

@@ -8,7 +8,7 @@ local known = {}
 --- Whether a descriptor (0, 1, 2) is a terminal. No Lua can say; the shell that every POSIX system has can.
 function terminal.is(fd)
   if known[fd] == nil then
-    local result = os.execute("test -t " .. fd .. " 2>/dev/null")
+    local result = os.execute("test -t " .. fd)
     known[fd] = result == true or result == 0
   end
   return known[fd]

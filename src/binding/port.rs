@@ -24,14 +24,17 @@ const HOT: Duration = Duration::from_millis(2);
 /// With more clients than this, looking through them costs more than it saves.
 const FEW: usize = 32;
 
-/// So many reads in a row on the Lua thread, and it takes over the watch for a while.
+/// After so many waits in a row that ended with something for it, the Lua thread takes over the
+/// watch for a while.
 const STREAK: u32 = 8;
 
 /// A client that has begun to connect, and how lively it is.
 struct Attached {
     link: Arc<Link>,
-    /// When the Lua thread last wrote or read for it.
+    /// When it last wrote or received something.
     active: Option<Instant>,
+    /// The bytes that it had received then.
+    received: u64,
     streak: u32,
 }
 
@@ -85,6 +88,30 @@ pub(super) enum Pulled {
         text: *const [u8],
         number: f64,
     },
+}
+
+/// Remembers who has received something, and asks for the watch over a socket that is busy.
+fn note_activity(attached: &mut [Attached]) {
+    if attached.len() > FEW {
+        return;
+    }
+    let now = Instant::now();
+    for each in attached {
+        let received = each.link.bytes_in();
+        if received != each.received {
+            each.received = received;
+            let again = each.active.is_some_and(|then| now - then < HOT);
+            each.streak = if again {
+                each.streak.saturating_add(1)
+            } else {
+                0
+            };
+            each.active = Some(now);
+            if each.streak >= STREAK {
+                each.link.want_lease();
+            }
+        }
+    }
 }
 
 impl Consumer {
@@ -200,6 +227,7 @@ impl Consumer {
         attached.push(Attached {
             link: link.clone(),
             active: None,
+            received: 0,
             streak: 0,
         });
     }
@@ -284,36 +312,23 @@ impl Consumer {
             Some((_, socket)) => socket.as_fd(),
             None => self.port.as_fd(),
         });
-        let woken = self.port.wait(&fds[..count], limit);
-        let Woken::Others(mask) = woken else {
-            return woken;
-        };
-        self.port.unpark();
-        let now = Instant::now();
-        for (bit, (at, _)) in hot.iter().flatten().enumerate() {
-            let each = &mut attached[*at];
-            if mask >> bit & 1 == 1 && each.link.serve_here() {
-                let keeps_on = each.active.is_some_and(|then| now - then < HOT);
-                each.streak = if keeps_on {
-                    each.streak.saturating_add(1)
-                } else {
-                    0
-                };
-                each.active = Some(now);
-                if each.streak >= STREAK {
-                    each.link.want_lease();
+        let mut woken = self.port.wait(&fds[..count], limit);
+        if let Woken::Others(mask) = woken {
+            self.port.unpark();
+            for (bit, (at, _)) in hot.iter().flatten().enumerate() {
+                if mask >> bit & 1 == 1 {
+                    // Where the pump was quicker, it is delivering what it has read.
+                    attached[*at].link.serve_here();
                 }
-            } else if mask >> bit & 1 == 1 {
-                // The pump was quicker, or has to do it: do not wake for this socket again.
-                each.active = None;
-                each.streak = 0;
+            }
+            if self.port.unpark() {
+                woken = Woken::Wakeup;
             }
         }
-        if self.port.unpark() {
-            Woken::Wakeup
-        } else {
-            woken
+        if woken != Woken::Late {
+            note_activity(&mut attached);
         }
+        woken
     }
 
     pub(super) fn port(&self) -> &Arc<Port> {

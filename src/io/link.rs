@@ -497,6 +497,11 @@ impl Link {
         true
     }
 
+    /// Bytes received so far.
+    pub fn bytes_in(&self) -> u64 {
+        self.connection.bytes_in.load(Ordering::Relaxed)
+    }
+
     /// No connection will be made any more.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)

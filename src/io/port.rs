@@ -125,7 +125,7 @@ impl Port {
         if batch.is_empty() {
             return;
         }
-        let wake = {
+        {
             let mut shared = self.lock();
             if shared.closed {
                 batch.clear();
@@ -161,11 +161,12 @@ impl Port {
             }
             shared.delivery.batch.append(batch);
             let wake = std::mem::take(&mut shared.parked);
-            shared.signalled |= wake;
-            wake
-        };
-        if wake {
-            self.wakeup.wake();
+            // Under the lock: a consumer that clears the descriptor must not be overtaken by a
+            // wake that belongs to what it has taken already.
+            if wake {
+                shared.signalled = true;
+                self.wakeup.wake();
+            }
         }
     }
 
@@ -173,17 +174,13 @@ impl Port {
     /// the descriptor becomes readable when there are.
     pub fn take(&self, delivery: &mut Delivery) -> bool {
         delivery.settle();
-        let (taken, signalled) = {
-            let mut shared = self.lock();
-            std::mem::swap(&mut shared.delivery, delivery);
-            let taken = !delivery.batch.is_empty();
-            shared.parked = !taken;
-            (taken, std::mem::take(&mut shared.signalled))
-        };
-        if signalled {
+        let mut shared = self.lock();
+        std::mem::swap(&mut shared.delivery, delivery);
+        shared.parked = delivery.batch.is_empty();
+        if std::mem::take(&mut shared.signalled) {
             self.wakeup.clear();
         }
-        taken
+        !shared.parked
     }
 
     /// Says that the consumer is about to wait: the next event makes the descriptor readable.

@@ -47,6 +47,8 @@ struct Pump<'a, H: Hub> {
     hub: &'a Arc<H>,
     stream: Stream,
     linger_until: Option<Instant>,
+    /// When to look whether the Lua thread still reads a socket that it has the watch over.
+    lease_check: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
 }
@@ -58,6 +60,7 @@ pub(super) async fn run<H: Hub>(hub: &Arc<H>, stream: Stream) -> Ending {
         hub,
         stream,
         linger_until: None,
+        lease_check: None,
         timer: Box::pin(sleep_until(far(Instant::now()))),
         armed: None,
     };
@@ -248,25 +251,21 @@ impl<H: Hub> Pump<'_, H> {
         self.linger_until = self.linger_until.filter(|until| *until > now);
         let mut writer = connection.writer();
         if let Stream::Plain(socket) = &mut self.stream {
-            match connection.lease() {
-                Lease::Wanted if writer.out.is_empty() => {
-                    socket.let_go();
-                    connection.set_lease(Lease::Held);
-                    self.linger_until = Some(now + LINGER);
-                }
+            let lease = connection.lease();
+            let blocked = !writer.out.is_empty();
+            let due = self.lease_check.is_none_or(|at| at <= now);
+            if lease == Lease::Wanted && !blocked {
+                socket.let_go();
+                connection.set_lease(Lease::Held);
+                self.lease_check = Some(now + LINGER);
+            } else if lease == Lease::Held && (blocked || (due && !connection.take_lease_used())) {
                 // The Lua thread has gone elsewhere, or the socket takes no more for now.
-                Lease::Held
-                    if !writer.out.is_empty()
-                        || (self.linger_until.is_none() && !connection.take_lease_used()) =>
-                {
-                    socket.take_back()?;
-                    connection.set_lease(Lease::None);
-                    return Ok(true);
-                }
-                Lease::Held => {
-                    self.linger_until.get_or_insert(now + LINGER);
-                }
-                Lease::Wanted | Lease::None => {}
+                socket.take_back()?;
+                connection.set_lease(Lease::None);
+                self.lease_check = None;
+                return Ok(true);
+            } else if lease == Lease::Held && due {
+                self.lease_check = Some(now + LINGER);
             }
         }
         connection.signal.set(match self.linger_until {
@@ -290,11 +289,16 @@ impl<H: Hub> Pump<'_, H> {
     /// Sets the timer; true: it is due already.
     fn arm(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let deadline = self.hub.connection().session().deadline();
-        let next = [deadline, self.hub.cut_off(), self.linger_until]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or_else(|| now + FAR);
+        let next = [
+            deadline,
+            self.hub.cut_off(),
+            self.linger_until,
+            self.lease_check,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or_else(|| now + FAR);
         // A timer that fires too early costs a look; moving it for every message costs more.
         if self.armed.is_none_or(|armed| next < armed || armed <= now) {
             self.timer.as_mut().reset(next.into());
@@ -313,8 +317,6 @@ pub(super) fn closed() -> Error {
 }
 
 pub(super) fn failed(error: &io::Error) -> Error {
-    Error::lost(format!(
-        "the connection failed: {}",
-        super::endpoint::plainly(error)
-    ))
+    let text = format!("the connection failed: {}", super::endpoint::plainly(error));
+    Error::new(super::transport::code_of(error), text)
 }

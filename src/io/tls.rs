@@ -1,7 +1,7 @@
 //! TLS by rustls: verifies by default, against the trust store of the system or the `ca` given.
 
 use super::endpoint::{plainly, Address};
-use super::transport::Stream;
+use super::transport::{code_of, Stream};
 use crate::error::{Code, Error};
 use crate::message::Value;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -76,17 +76,10 @@ impl Layer {
         })?;
         match self.connector.connect(name, socket).await {
             Ok(stream) => Ok(Stream::Layered(Box::new(stream))),
-            Err(error) => {
-                let code = if error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) {
-                    Code::Tls
-                } else {
-                    Code::Lost
-                };
-                Err(Error::new(
-                    code,
-                    format!("TLS handshake with {address}: {}", plainly(&error)),
-                ))
-            }
+            Err(error) => Err(Error::new(
+                code_of(&error),
+                format!("TLS handshake with {address}: {}", plainly(&error)),
+            )),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A byte stream to a peer: TCP, a unix socket, or anything that wraps one (TLS, WebSocket).
 
 use super::sys;
+use crate::error::Code;
 use bytes::BytesMut;
 use std::cell::RefCell;
 use std::future::Future;
@@ -224,4 +225,19 @@ impl Stream {
             Stream::Layered(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
+}
+
+/// Whether a layer or the network is to blame. A server may refuse a certificate long after it
+/// has taken the handshake (TLS 1.3, RFC 8446, section 4.4.2.4).
+pub(super) fn code_of(error: &io::Error) -> Code {
+    #[cfg(feature = "tls")]
+    if error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>())
+    {
+        return Code::Tls;
+    }
+    #[cfg(not(feature = "tls"))]
+    let _ = error;
+    Code::Lost
 }

@@ -13,14 +13,10 @@ local timers = require "MQ.timers"
 
 local create, resume, status, yield = coroutine.create, coroutine.resume, coroutine.status, coroutine.yield
 local close_coroutine = coroutine.close
-local pack, unpack, yieldable = compat.pack, compat.unpack, compat.yieldable
+local pack, unpack, yieldable, interrupted = compat.pack, compat.unpack, compat.yieldable, compat.interrupted
 
 local PARK = {}            -- what a parked coroutine yields: tells a park from a coroutine's own yield
 local DEEPEST = 64         -- loops inside loops: each is a C call deep, and Lua bounds those
-
-local function interrupted(err)
-  return type(err) == "string" and err:find("interrupted!$") ~= nil
-end
 
 local function new(clock)
   local now, wait = clock.now, clock.wait

@@ -248,6 +248,20 @@ describe("the own loop", function()
     assert.same({ "0.5 inner", "1 outer" }, world.log)
   end)
 
+  it("refuses to run too deep inside itself", function()
+    local _, loop = virtual()
+    local deepest, err = 0, nil
+    local function deeper()
+      deepest = deepest + 1
+      local ok, why = loop.run_until(function() deeper() return true end)
+      err = err or why
+      return ok
+    end
+    deeper()
+    assert.is_true(deepest > 20)
+    assert.matches("coroutines wait inside one another", err)
+  end)
+
   it("serves a coroutine that the program made itself", function()
     local world, loop, say = virtual()
     loop.spawn(function()

@@ -19,7 +19,12 @@ function tools.client(target, options)
   return tools.keep(MQ:new(all))
 end
 
+--- Has a client closed after the spec; and limits the spec's time, which ends even a call that waits in the main chunk.
 function tools.keep(mq)
+  stop_watch = stop_watch or host.after(LONGEST, function()
+    stop_watch = nil
+    error(("the spec took more than %d s"):format(LONGEST), 0)
+  end)
   clients[#clients + 1] = mq
   return mq
 end

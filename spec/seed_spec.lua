@@ -9,7 +9,7 @@ local fd = sys.connect("127.0.0.1", PORT, 1)
 if fd then
   sys.close(fd)
 end
-local has_integers = math.type ~= nil   -- two of the scripts write 1 << 32
+local has_integers = _VERSION >= "Lua 5.3"   -- two of the scripts write 1 << 32
 
 -- it, or pending with the reason
 local function maybe(name, needs_integers, body)
@@ -55,13 +55,12 @@ local function logged(line, rest)
     .. rest .. "$"
 end
 
--- The fields of a dumped message, in any order -> table. A payload is JSON in quotation marks.
+-- The fields of a dumped message, in any order -> table. The payload is JSON, which has quotation marks of its own.
 local function fields(dumped)
-  local found = {}
-  for name in dumped:gmatch('%["(%a+)"%]="') do
-    found[name] = dumped:match('%["' .. name .. '"%]="(.-)"[,}] ?%[?"?') or dumped:match('%["' .. name .. '"%]="(.*)"}$')
+  local found = { payload = dumped:match('%["payload"%]="(.-})"') }
+  for _, name in ipairs { "pattern", "source", "type" } do
+    found[name] = dumped:match('%["' .. name .. '"%]="([^"]*)"')
   end
-  found.payload = dumped:match('%["payload"%]="(.-})"')
   return found
 end
 

@@ -172,7 +172,9 @@ function Client:start()
     dispatch.await(record)
     dispatch.serve(self, false)
   end
-  if not record.done then
+  if record.stuck then
+    return nil, record.stuck, "invalid"
+  elseif not record.done then
     return nil, "the client belongs to the process that this one was forked from", "closed"
   end
   if record[1] then
@@ -245,7 +247,7 @@ function Client:close(seconds)
   if record[1] then
     return true
   end
-  return nil, record[2], record[3]
+  return nil, record[2] or record.stuck, record[3] or "invalid"
 end
 
 --- Counts since the client was made: sent, received, queued, dropped, reconnects, bytes_in, bytes_out, in_flight; and

@@ -334,9 +334,10 @@ local function open(port)
         park()
       until record.done or record.late
     elseif run_until then
-      run_until(function()
+      local _, err = run_until(function()
         return record.done or record.late
       end)
+      record.stuck = err
     end
     if stop then
       stop()
@@ -395,7 +396,8 @@ local function open(port)
     elseif record.late then
       return nil, ("no answer within %s s"):format(seconds), "timeout"
     end
-    return nil, "nothing is left that could answer: the process has been forked", "closed"
+    return nil, record.stuck or "nothing is left that could answer: the process has been forked",
+      record.stuck and "invalid" or "closed"
   end
   local pending, result = dispatch.pending, dispatch.answer
 

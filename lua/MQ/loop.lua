@@ -17,7 +17,8 @@
 --
 --   guard(died, fn, …) → co  like spawn; died(co, err) is called when fn raises
 --   after(seconds, fn) → stop      calls fn() once from the loop itself; fn neither parks nor raises
---   run_until(fn) → bool    where running() is nil: runs the loop until fn() is true; false when nothing can make it so
+--   run_until(fn) → bool    where running() is nil: runs the loop until fn() is true; false when nothing can make it
+--                           so; nil, err where it cannot run
 --   at(seconds, fn) → timer calls fn in a coroutine of its own every so often, until timer:stop()
 --   timeout(seconds, fn) → timer   the same, once
 --   on_error(co, traceback, err)    where an error goes that nobody guards; may be replaced

@@ -51,7 +51,7 @@ local function publish_with_patience(self, pattern, data, ticket, flags)
   local ok, err, code = nil, nil, "full"
   while code == "full" do
     if not dispatch.await(record, math.max(deadline - core.now(), 0)) then
-      err = ("the outbound queue stayed full for %s s"):format(self.timeout)
+      err = record.stuck or ("the outbound queue stayed full for %s s"):format(self.timeout)
       break
     end
     record.done = nil

@@ -157,7 +157,10 @@ function methods:on(pattern, fn, opt)
     local record = self.dispatch.expect()
     table.insert(subscription.others, record)
     self.dispatch.await(record)
-    return record[1], record[2], record[3]
+    if record[1] then
+      return true
+    end
+    return nil, record[2] or record.stuck, record[3] or "invalid"
   end
   return confirm(self, subscription)
 end

@@ -183,10 +183,12 @@ impl UserData for Handle {
         });
         methods.add_method("close", |lua, this, (ticket, seconds): (u64, f64)| {
             let patience = Duration::from_secs_f64(seconds.clamp(0.0, 1.0e9));
+            // In this order: a client that was never used then ends without a connection.
             let outcome = this
                 .client
-                .ensure_started()
-                .and_then(|()| this.client.link.close(ticket, patience));
+                .link
+                .close(ticket, patience)
+                .and_then(|()| this.client.ensure_started());
             answer(lua, outcome)
         });
         methods.add_method("abandon", |_, this, ()| {

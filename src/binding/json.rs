@@ -3,10 +3,29 @@
 use mlua::prelude::{Lua, LuaError, LuaResult, LuaString, LuaTable, LuaValue};
 use mlua::serde::SerializeOptions;
 use mlua::LuaSerdeExt;
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+use std::io;
 
 /// An empty table becomes `{}`, as in cf; [`array`] marks one that is to become `[]`.
 pub(super) fn encode(_: &Lua, value: LuaValue) -> LuaResult<String> {
-    serde_json::to_string(&value).map_err(|error| LuaError::runtime(format!("json: {error}")))
+    let mut text = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut text, TextOnly);
+    value
+        .serialize(&mut serializer)
+        .map_err(|error| LuaError::runtime(format!("json: {error}")))?;
+    String::from_utf8(text).map_err(LuaError::external)
+}
+
+/// JSON's strings are Unicode: a string of other bytes is refused, not turned into an array.
+struct TextOnly;
+
+impl Formatter for TextOnly {
+    fn write_byte_array<W: ?Sized + io::Write>(&mut self, _: &mut W, _: &[u8]) -> io::Result<()> {
+        Err(io::Error::other(
+            "a string that is not UTF-8 cannot be encoded",
+        ))
+    }
 }
 
 /// The value, or nil and why the text is not JSON. `null` becomes `json_null`.

@@ -2,8 +2,9 @@
 //! error comes that no new connection mends.
 
 use super::backoff::{Backoff, Policy};
+use super::connection::{Attention, Hub};
 use super::endpoint::Endpoint;
-use super::link::{Attention, Hub, Link};
+use super::link::Link;
 use super::pump::{self, far, Ending};
 use super::runtime;
 use crate::error::{Code, Error};
@@ -91,9 +92,9 @@ impl Driver {
         let mut events = self.link.events();
         {
             let mut session = self.link.connection().session();
-            self.link.feed(&mut **session, Instant::now(), &mut events);
+            self.link.feed_all(&mut **session, &mut events);
             session.terminate(cause, &mut events);
-            self.link.feed(&mut **session, Instant::now(), &mut events);
+            self.link.feed_all(&mut **session, &mut events);
         }
         let told = (state == State::Failed).then_some(cause);
         events.state(state, told, 0.0);

@@ -1,9 +1,7 @@
-//! Where the calling thread and the runtime thread meet over one connection: the session and the
-//! out-buffer behind short-held locks, and the signal that wakes the pump no more often than it
-//! must.
-//!
-//! Lock order: reader, writer, session, staging, port. No lock is held across a wait.
+//! A client as both threads hold it: its connection, the messages on their way to the session, and
+//! the port where its events go.
 
+use super::connection::{lock, Connection, Hub, Lease, PLENTY};
 use super::fork;
 use super::port::{Backlog, Port, Producer};
 use super::pump::{self, Ending};
@@ -11,273 +9,11 @@ use super::staging::{QueueBounds, Staging};
 use super::transport::Plain;
 use crate::error::{Code, Error};
 use crate::message::{Batch, Command, Publish};
-use crate::session::{Client, Counters, Session};
-use bytes::{Buf, BytesMut};
+use crate::session::{Client, Counters};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// What was queued meanwhile is written after this time at the latest, while the pump lingers.
-pub(super) const LINGER: Duration = Duration::from_millis(1);
-
-/// So many queued bytes wake a pump that lingers.
-const PLENTY: usize = 64 * 1024;
-
-/// What the pump does, as far as a caller with something new must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Attention {
-    /// Asleep; must be woken.
-    Idle,
-    /// Asleep, looks again within [`LINGER`]; need not be woken for little. This is what makes a
-    /// stream of posts cost one system call in a thousand instead of one each.
-    Lingering,
-    /// Running, or already woken.
-    Awake,
-    /// No connection: only commands that somebody waits for need be looked at (their deadlines).
-    Offline,
-}
-
-/// Wakes the task of one connection.
-#[derive(Debug)]
-pub(super) struct Signal {
-    attention: AtomicU8,
-    touched: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Signal {
-    fn new() -> Self {
-        Signal {
-            attention: AtomicU8::new(Attention::Offline as u8),
-            touched: AtomicBool::new(false),
-            waker: Mutex::new(None),
-        }
-    }
-
-    /// Called by the task itself: who wakes it from now on, and that it is awake.
-    pub(super) fn register(&self, waker: &Waker) {
-        let mut slot = lock(&self.waker);
-        if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *slot = Some(waker.clone());
-        }
-        self.set(Attention::Awake);
-    }
-
-    pub(super) fn set(&self, attention: Attention) {
-        self.attention.store(attention as u8, Ordering::SeqCst);
-    }
-
-    /// Whether something was queued without waking the task.
-    pub(super) fn take_touched(&self) -> bool {
-        self.touched.swap(false, Ordering::Relaxed)
-    }
-
-    pub(super) fn wake(&self) {
-        self.set(Attention::Awake);
-        let waker = lock(&self.waker).clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Something was queued: wakes the task where it would not look by itself soon.
-    fn queued(&self, bytes: usize, awaited: bool) {
-        const IDLE: u8 = Attention::Idle as u8;
-        const LINGERING: u8 = Attention::Lingering as u8;
-        const OFFLINE: u8 = Attention::Offline as u8;
-        match self.attention.load(Ordering::SeqCst) {
-            IDLE => self.wake(),
-            LINGERING if bytes >= PLENTY => self.wake(),
-            LINGERING => self.touched.store(true, Ordering::Relaxed),
-            OFFLINE if awaited => self.wake(),
-            _ => {}
-        }
-    }
-}
-
-/// Who watches a bare socket for what arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Lease {
-    /// The pump.
-    None,
-    /// The pump still, asked to let go.
-    Wanted,
-    /// The Lua thread, as long as it keeps reading; the pump looks after that.
-    Held,
-}
-
-/// What has arrived and is not consumed. Whoever holds its lock is the reader, also while it
-/// delivers what came of it, so that events keep their order.
-#[derive(Default)]
-pub(super) struct Reader {
-    pub(super) input: BytesMut,
-    /// The session left input unread because nobody takes events.
-    pub(super) stalled: bool,
-    pub(super) accepted: bool,
-}
-
-/// What waits to be written, and the socket for those who need not go through the pump.
-#[derive(Default)]
-pub(super) struct Writer {
-    pub(super) out: BytesMut,
-    pub(super) direct: Option<Arc<Plain>>,
-}
-
-/// One connection's shared state, the same for clients and, later, for peers of the broker.
-pub struct Connection<S: Session + ?Sized> {
-    session: Mutex<Box<S>>,
-    reader: Mutex<Reader>,
-    writer: Mutex<Writer>,
-    lease: AtomicU8,
-    /// The Lua thread has read since the pump last looked.
-    lease_used: AtomicBool,
-    /// What a reader other than the pump has found.
-    ending: Mutex<Option<Ending>>,
-    pub(super) signal: Signal,
-    /// The pump has stopped reading because nobody takes events.
-    pub(super) paused: AtomicBool,
-    pub(super) bytes_in: AtomicU64,
-    pub(super) bytes_out: AtomicU64,
-    /// Handshakes that the peer has accepted.
-    pub(super) accepted: AtomicU64,
-}
-
-impl<S: Session + ?Sized> Connection<S> {
-    pub(super) fn new(session: Box<S>) -> Self {
-        Connection {
-            session: Mutex::new(session),
-            reader: Mutex::default(),
-            writer: Mutex::default(),
-            lease: AtomicU8::new(Lease::None as u8),
-            lease_used: AtomicBool::new(false),
-            ending: Mutex::new(None),
-            signal: Signal::new(),
-            paused: AtomicBool::new(false),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
-            accepted: AtomicU64::new(0),
-        }
-    }
-
-    pub(super) fn session(&self) -> MutexGuard<'_, Box<S>> {
-        lock(&self.session)
-    }
-
-    pub(super) fn reader(&self) -> MutexGuard<'_, Reader> {
-        lock(&self.reader)
-    }
-
-    pub(super) fn lease(&self) -> Lease {
-        const WANTED: u8 = Lease::Wanted as u8;
-        const HELD: u8 = Lease::Held as u8;
-        match self.lease.load(Ordering::Relaxed) {
-            WANTED => Lease::Wanted,
-            HELD => Lease::Held,
-            _ => Lease::None,
-        }
-    }
-
-    pub(super) fn set_lease(&self, lease: Lease) {
-        self.lease.store(lease as u8, Ordering::Relaxed);
-    }
-
-    pub(super) fn take_lease_used(&self) -> bool {
-        self.lease_used.swap(false, Ordering::Relaxed)
-    }
-
-    pub(super) fn take_ending(&self) -> Option<Ending> {
-        lock(&self.ending).take()
-    }
-
-    /// A new connection begins, or the last one has ended.
-    pub(super) fn reset(&self, direct: Option<Arc<Plain>>) {
-        *self.reader() = Reader::default();
-        *self.writer() = Writer {
-            out: BytesMut::new(),
-            direct,
-        };
-        *lock(&self.ending) = None;
-        self.set_lease(Lease::None);
-        self.paused.store(false, Ordering::SeqCst);
-    }
-
-    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
-        lock(&self.writer)
-    }
-
-    /// Writes on the calling thread what the kernel takes at once; the pump does the rest.
-    /// `feed` appends what the session has to send. True: something was written.
-    fn push(&self, feed: impl Fn(&mut Box<S>, &mut BytesMut)) -> bool {
-        let mut writer = match self.writer.try_lock() {
-            Ok(writer) => writer,
-            // The pump is writing, and looks for more when it is done.
-            Err(TryLockError::WouldBlock) => return false,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        };
-        let Writer { out, direct } = &mut *writer;
-        let Some(socket) = direct else { return false };
-        let mut pushed = false;
-        // Otherwise the pump waits for the socket to take more.
-        while out.is_empty() {
-            feed(&mut self.session(), out);
-            if out.is_empty() {
-                self.signal.touched.store(true, Ordering::Relaxed);
-                return pushed;
-            }
-            pushed |= self.write_out(socket, out);
-        }
-        drop(writer);
-        self.signal.wake();
-        pushed
-    }
-
-    fn write_out(&self, socket: &Plain, out: &mut BytesMut) -> bool {
-        match socket.try_write(out) {
-            Ok(written) => {
-                self.bytes_out.fetch_add(written as u64, Ordering::Relaxed);
-                out.advance(written);
-                written > 0
-            }
-            // The pump meets the error itself.
-            Err(_) => false,
-        }
-    }
-
-    /// Leaves the end of the connection to the pump.
-    fn end(&self, ending: Ending) {
-        lock(&self.ending).get_or_insert(ending);
-        self.signal.wake();
-    }
-}
-
-/// Whose connection a pump serves.
-pub(super) trait Hub: Send + Sync + 'static {
-    type Session: Session + ?Sized;
-
-    fn connection(&self) -> &Connection<Self::Session>;
-    /// An empty event queue with the room that the consumer has now.
-    fn events(&self) -> <Self::Session as Session>::Events;
-    /// Whether that queue takes no more.
-    fn is_full(events: &<Self::Session as Session>::Events) -> bool;
-    /// Whether the consumer takes anything now.
-    fn has_room(&self) -> bool;
-    fn deliver(self: &Arc<Self>, events: <Self::Session as Session>::Events);
-    /// Hands the session what callers have left for it since the last time.
-    fn feed(
-        &self,
-        session: &mut Self::Session,
-        now: Instant,
-        events: &mut <Self::Session as Session>::Events,
-    );
-    /// When the connection is to be cut whatever it has yet to say.
-    fn cut_off(&self) -> Option<Instant>;
-    /// Nobody is interested any more.
-    fn abandoned(&self) -> bool;
-}
 
 /// What a client may hold.
 #[derive(Clone, Copy, Debug)]
@@ -295,8 +31,7 @@ pub struct Link {
     id: u32,
     bounds: Bounds,
     backlog: Backlog,
-    /// Lock order: inside the session's.
-    staging: Mutex<Staging>,
+    staging: Staging,
     check: fn(&Publish<'_>) -> Result<(), Error>,
     cut_off: Mutex<Option<Instant>>,
     abandoned: AtomicBool,
@@ -307,8 +42,6 @@ pub struct Link {
 thread_local! {
     /// One event queue serves all links of a thread: an idle link holds no buffers.
     static SCRATCH: Cell<Option<Batch>> = const { Cell::new(None) };
-    /// Likewise, for what is on its way from a staging to its session.
-    static STAGED: Cell<Staging> = Cell::default();
 }
 
 impl Link {
@@ -321,7 +54,7 @@ impl Link {
             id,
             bounds,
             backlog: Backlog::default(),
-            staging: Mutex::default(),
+            staging: Staging::default(),
             cut_off: Mutex::new(None),
             abandoned: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -351,12 +84,7 @@ impl Link {
         }
         (self.check)(&publish)?;
         let awaited = publish.ticket.is_some();
-        let staged = {
-            let mut staging = lock(&self.staging);
-            staging
-                .accept(&publish, self.bounds.queue)
-                .then(|| staging.byte_len())
-        };
+        let staged = self.staging.accept(&publish, self.bounds.queue);
         match staged {
             Some(bytes) => self.connection.signal.queued(bytes, awaited),
             None => self.submit(Command::Publish(publish))?,
@@ -376,9 +104,9 @@ impl Link {
         let mut events = Batch::for_client(self.id, 0);
         let outcome = {
             let mut session = self.connection.session();
-            self.feed(&mut **session, now, &mut events);
+            self.staging.feed(&mut **session, now, &mut events, true);
             let outcome = session.submit(now, command, &mut events);
-            self.account(&mut **session);
+            self.staging.note(&**session);
             outcome
         };
         self.connection.signal.queued(PLENTY, true);
@@ -388,18 +116,12 @@ impl Link {
 
     /// Whether somebody waits for a message that the session has not been fed.
     pub(super) fn has_staged_emits(&self) -> bool {
-        lock(&self.staging).has_emits()
+        self.staging.has_emits()
     }
 
-    /// Lets the staging know how much room the session leaves. Call it under the session's lock.
-    fn account(&self, session: &mut dyn Client) {
-        let held = session.counters();
-        let messages = (held.queued + held.in_flight) as usize;
-        lock(&self.staging).session_holds(messages, held.queued_bytes as usize);
-        if session.is_closed() {
-            // Whatever comes now is refused by the session itself.
-            lock(&self.staging).session_holds(usize::MAX / 2, 0);
-        }
+    /// Hands the session everything that callers have left for it.
+    pub(super) fn feed_all(&self, session: &mut dyn Client, events: &mut Batch) {
+        self.staging.feed(session, Instant::now(), events, true);
     }
 
     /// Takes no more commands, sends what is queued for `patience` at most, then says good-bye.
@@ -535,13 +257,10 @@ impl Link {
             let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             let reconnects = load(&connection.accepted).saturating_sub(1);
             let (bytes_in, bytes_out) = (load(&connection.bytes_in), load(&connection.bytes_out));
-            let counters = {
-                let mut session = connection.session();
-                let mut events = Batch::for_client(self.id, 0);
-                self.feed(&mut **session, Instant::now(), &mut events);
-                self.port.deliver(self, &mut events);
-                session.counters()
-            };
+            let mut counters = connection.session().counters();
+            let (messages, bytes) = self.staging.holds();
+            counters.queued += messages;
+            counters.queued_bytes += bytes;
             (counters, [bytes_in, bytes_out, reconnects])
         })
     }
@@ -594,22 +313,15 @@ impl Hub for Link {
     }
 
     fn feed(&self, session: &mut (dyn Client + 'static), now: Instant, events: &mut Batch) {
-        let mut staged = STAGED.take();
-        lock(&self.staging).hand_over(&mut staged);
-        if !staged.is_empty() {
-            staged.drain(now, |at, publish| {
-                let ticket = publish.ticket;
-                if let Err(error) = session.submit(at, Command::Publish(publish), events) {
-                    // It was accepted while the session ended: its caller learns why. A post has
-                    // nobody who waits, and a flush of an ended session fails as a whole.
-                    if let Some(ticket) = ticket {
-                        events.fail(ticket, &error);
-                    }
-                }
-            });
-        }
-        STAGED.set(staged);
-        self.account(session);
+        self.staging.feed(session, now, events, false);
+    }
+
+    fn has_more(&self) -> bool {
+        self.staging.has_more()
+    }
+
+    fn relax(&self) {
+        self.staging.relax();
     }
 
     fn cut_off(&self) -> Option<Instant> {
@@ -626,9 +338,4 @@ fn forked() -> Error {
         Code::Closed,
         "this client belongs to the parent process; make a new one after fork()",
     )
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic under a lock ends its own call with an error; the others go on with what there is.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,6 +2,7 @@
 //! machines without knowing what their frames mean, and knows nothing of Lua.
 
 pub mod backoff;
+mod connection;
 pub mod driver;
 pub mod endpoint;
 pub mod fork;

@@ -1,6 +1,6 @@
 //! Carries bytes between a stream and a session until either is done. Knows no frames.
 
-use super::link::{Attention, Hub, Lease, Reader, Writer, LINGER};
+use super::connection::{Attention, Hub, Lease, Reader, Writer, LINGER};
 use super::transport::{Stream, READ};
 use crate::error::Error;
 use crate::session::Session;
@@ -119,7 +119,7 @@ pub(super) fn step<H: Hub>(
             reader.accepted = true;
             connection.accepted.fetch_add(1, Ordering::Relaxed);
         }
-        session.finished()
+        session.finished() && !hub.has_more()
     };
     hub.deliver(events);
     outcome.map_err(Ending::Broken)?;
@@ -270,7 +270,10 @@ impl<H: Hub> Pump<'_, H> {
         }
         connection.signal.set(match self.linger_until {
             Some(_) => Attention::Lingering,
-            None => Attention::Idle,
+            None => {
+                self.hub.relax();
+                Attention::Idle
+            }
         });
         if !writer.out.is_empty() {
             // It waits for the stream to take more; what else there is waits behind it.

@@ -6,7 +6,9 @@
 //! session from here. Only what certainly has room is taken: whatever the overflow policy has to
 //! judge goes to the session itself.
 
-use crate::message::{Publish, Ticket};
+use crate::message::{Batch, Command, Publish, Ticket};
+use crate::session::Client;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// What a client may have accepted and not yet had answered.
@@ -21,7 +23,11 @@ pub struct QueueBounds {
 /// Bytes that a frame may need beyond target and payload.
 const FRAME: usize = 64;
 
-/// A buffer that grew beyond this is given back once it is empty.
+/// The session is fed so much at a time: more would be out of the processor's cache again when it
+/// is sent.
+const PORTION: usize = 128 * 1024;
+
+/// A buffer that grew beyond this is given back once nothing goes on.
 const KEEP: usize = 256 * 1024;
 
 #[derive(Debug)]
@@ -34,31 +40,38 @@ struct Entry {
     at: Option<Instant>,
 }
 
-/// Accepted publishes in order.
-#[derive(Debug, Default)]
-pub(super) struct Staging {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    /// What the session held when last asked.
-    session_messages: usize,
-    session_bytes: usize,
+impl Entry {
+    fn len(&self) -> usize {
+        self.target as usize + self.payload as usize
+    }
 }
 
-impl Staging {
-    /// Takes the message if there is certainly room for it.
+/// Messages in order, the first of them gone already.
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// How many entries, and bytes, are gone.
+    gone: (usize, usize),
+    /// How many of the entries somebody waits for.
+    emits: usize,
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.entries.len() - self.gone.0
+    }
+
+    /// Bytes, their frames included.
+    fn byte_len(&self) -> usize {
+        self.bytes.len() - self.gone.1 + self.len() * FRAME
+    }
+
     #[inline]
-    pub(super) fn accept(&mut self, publish: &Publish<'_>, bounds: QueueBounds) -> bool {
-        let size = publish.target.len() + publish.payload.len() + FRAME;
-        let waiting = self.byte_len() + self.session_bytes;
-        if self.entries.len() + self.session_messages >= bounds.messages
-            || size > bounds.bytes.min(u32::MAX as usize)
-            || waiting + size > bounds.bytes
-            || publish.options.is_some()
-        {
-            return false;
-        }
+    fn push(&mut self, publish: &Publish<'_>) {
         self.bytes.extend_from_slice(publish.target);
         self.bytes.extend_from_slice(publish.payload);
+        self.emits += usize::from(publish.ticket.is_some());
         self.entries.push(Entry {
             ticket: publish.ticket,
             target: publish.target.len() as u32,
@@ -66,58 +79,172 @@ impl Staging {
             flags: publish.flags,
             at: publish.ticket.map(|_| Instant::now()),
         });
-        true
     }
 
-    /// Bytes that wait here, their frames included.
-    pub(super) fn byte_len(&self) -> usize {
-        self.bytes.len() + self.entries.len() * FRAME
-    }
-
-    /// Moves everything to `other`, which is empty; it counts as the session's from here on.
-    pub(super) fn hand_over(&mut self, other: &mut Staging) {
-        self.session_messages += self.entries.len();
-        self.session_bytes += self.byte_len();
-        std::mem::swap(&mut self.bytes, &mut other.bytes);
-        std::mem::swap(&mut self.entries, &mut other.entries);
-    }
-
-    /// Whether nothing is here.
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Whether somebody waits for one of the messages.
-    pub(super) fn has_emits(&self) -> bool {
-        self.entries.iter().any(|entry| entry.ticket.is_some())
-    }
-
-    /// What the session holds now.
-    pub(super) fn session_holds(&mut self, messages: usize, bytes: usize) {
-        (self.session_messages, self.session_bytes) = (messages, bytes);
-    }
-
-    /// Tells each message to `submit` and is empty afterwards. `now` counts for those nobody
-    /// waits for.
-    pub(super) fn drain(&mut self, now: Instant, mut submit: impl FnMut(Instant, Publish<'_>)) {
-        let mut at = 0;
-        for entry in &self.entries {
-            let payload = at + entry.target as usize;
-            let end = payload + entry.payload as usize;
+    /// Tells messages to `submit` until their bytes exceed `portion`. `now` counts for those that
+    /// nobody waits for.
+    fn drain(
+        &mut self,
+        now: Instant,
+        portion: usize,
+        mut submit: impl FnMut(Instant, Publish<'_>),
+    ) {
+        let (mut next, mut at) = self.gone;
+        let end = at.saturating_add(portion);
+        while at < end {
+            let Some(entry) = self.entries.get(next) else {
+                break;
+            };
+            let (target, rest) = self.bytes[at..].split_at(entry.target as usize);
             let publish = Publish {
                 ticket: entry.ticket,
-                target: &self.bytes[at..payload],
-                payload: &self.bytes[payload..end],
+                target,
+                payload: &rest[..entry.payload as usize],
                 flags: entry.flags,
                 options: None,
             };
             submit(entry.at.unwrap_or(now), publish);
-            at = end;
+            self.emits -= usize::from(entry.ticket.is_some());
+            at += entry.len();
+            next += 1;
         }
-        self.bytes.clear();
-        self.entries.clear();
-        if self.bytes.capacity() > KEEP {
-            *self = Staging::default();
+        self.gone = (next, at);
+        if self.len() == 0 {
+            self.bytes.clear();
+            self.entries.clear();
+            self.gone = (0, 0);
         }
     }
+
+    fn relax(&mut self) {
+        let entries = KEEP / size_of::<Entry>();
+        let large = self.bytes.capacity() > KEEP || self.entries.capacity() > entries;
+        if self.len() == 0 && large {
+            *self = Queue::default();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Intake {
+    queue: Queue,
+    /// What the session and its next portions held when last asked.
+    downstream: (usize, usize),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    intake: Mutex<Intake>,
+    /// What the session is being fed from. Only locked under the session's lock.
+    portions: Mutex<Queue>,
+}
+
+impl Staging {
+    /// Takes the message if there is certainly room for it; how many bytes wait here then.
+    #[inline]
+    pub(super) fn accept(&self, publish: &Publish<'_>, bounds: QueueBounds) -> Option<usize> {
+        let size = publish.target.len() + publish.payload.len() + FRAME;
+        let mut intake = lock(&self.intake);
+        let (messages, bytes) = intake.downstream;
+        let waiting = intake.queue.byte_len() + bytes + size;
+        if intake.queue.len() + messages >= bounds.messages
+            || waiting > bounds.bytes
+            || size > u32::MAX as usize
+            || publish.options.is_some()
+        {
+            return None;
+        }
+        intake.queue.push(publish);
+        Some(intake.queue.byte_len())
+    }
+
+    /// Hands the session what is here, a portion at a time where nobody waits for it; everything
+    /// with `all`. Call it under the session's lock.
+    pub(super) fn feed(
+        &self,
+        session: &mut dyn Client,
+        now: Instant,
+        events: &mut Batch,
+        all: bool,
+    ) {
+        let mut portions = lock(&self.portions);
+        loop {
+            if portions.len() == 0 {
+                let mut intake = lock(&self.intake);
+                if intake.queue.len() == 0 {
+                    break;
+                }
+                std::mem::swap(&mut intake.queue, &mut portions);
+                // Nobody may take the room that these still need.
+                intake.downstream.0 += portions.len();
+                intake.downstream.1 += portions.byte_len();
+            }
+            // Whoever waits has a deadline, which only the session looks after.
+            let hurry = all || portions.emits > 0 || lock(&self.intake).queue.emits > 0;
+            let held = session.counters().queued_bytes as usize;
+            if !hurry && held >= PORTION {
+                break;
+            }
+            let portion = if hurry { usize::MAX } else { PORTION - held };
+            portions.drain(now, portion, |at, publish| {
+                let ticket = publish.ticket;
+                if let Err(error) = session.submit(at, Command::Publish(publish), events) {
+                    // It was accepted while the session ended: its caller learns why. A post has
+                    // nobody who waits, and a flush of an ended session fails as a whole.
+                    if let Some(ticket) = ticket {
+                        events.fail(ticket, &error);
+                    }
+                }
+            });
+        }
+        self.account(session, &portions);
+    }
+
+    /// Notes how much room the session leaves, after a command that was not fed. Call it under
+    /// the session's lock.
+    pub(super) fn note(&self, session: &dyn Client) {
+        self.account(session, &lock(&self.portions));
+    }
+
+    fn account(&self, session: &dyn Client, portions: &Queue) {
+        lock(&self.intake).downstream = if session.is_closed() {
+            // Whatever comes now is refused by the session itself.
+            (usize::MAX / 2, 0)
+        } else {
+            let held = session.counters();
+            let messages = (held.queued + held.in_flight) as usize;
+            let bytes = held.queued_bytes as usize;
+            (messages + portions.len(), bytes + portions.byte_len())
+        };
+    }
+
+    /// Whether somebody waits for a message that the session has not been fed.
+    pub(super) fn has_emits(&self) -> bool {
+        lock(&self.intake).queue.emits > 0
+    }
+
+    /// Whether there is something that the session has not been fed.
+    pub(super) fn has_more(&self) -> bool {
+        lock(&self.portions).len() > 0 || lock(&self.intake).queue.len() > 0
+    }
+
+    /// Messages and bytes that the session has not been fed.
+    pub(super) fn holds(&self) -> (u64, u64) {
+        let portions = lock(&self.portions);
+        let intake = lock(&self.intake);
+        let messages = portions.len() + intake.queue.len();
+        let bytes = portions.byte_len() + intake.queue.byte_len();
+        (messages as u64, bytes as u64)
+    }
+
+    /// Gives back the memory of a rush that is over.
+    pub(super) fn relax(&self) {
+        lock(&self.portions).relax();
+        lock(&self.intake).queue.relax();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ local close_coroutine = coroutine.close
 local pack, unpack, yieldable, interrupted = compat.pack, compat.unpack, compat.yieldable, compat.interrupted
 
 local PARK = {}            -- what a parked coroutine yields: tells a park from a coroutine's own yield
-local DEEPEST = 64         -- loops inside loops: each is a C call deep, and Lua bounds those
+local DEEPEST = 40         -- loops inside loops: each takes some of the 200 C calls that Lua allows
 
 local function new(clock)
   local now, wait = clock.now, clock.wait
@@ -173,7 +173,8 @@ local function new(clock)
 
   local function enter(done)
     if depth >= DEEPEST then
-      error("MQ: more than " .. DEEPEST .. " waits inside one another where none can yield", 3)
+      return nil, DEEPEST .. " coroutines wait inside one another, each below a function that cannot yield "
+        .. "(pcall on Lua 5.1, a comparison of table.sort): wait outside of it"
     end
     depth = depth + 1
     local ok, result = pcall(serve, done)
@@ -260,9 +261,13 @@ local function new(clock)
         park()
       until entry.over
     else
-      enter(function()
+      local _, err = enter(function()
         return entry.over
       end)
+      if err then
+        timers.remove(heap, entry)
+        error("loop.sleep: " .. err, 2)
+      end
     end
   end
 
@@ -292,11 +297,13 @@ local function new(clock)
   function loop.run(done)
     runs = runs + 1
     announce(true)
-    local ok, err = pcall(enter, done)
+    local ok, result, err = pcall(enter, done)
     runs = runs - 1
     announce(false)
     if not ok then
-      error(err, 0)
+      error(result, 0)
+    elseif err then
+      error("loop.run: " .. err, 2)
     end
   end
 

@@ -1,5 +1,6 @@
 //! What the server's answers during the handshake mean: HELLO (RESP3) with AUTH inside, or, for a
-//! server that does not know HELLO, AUTH alone; then SELECT.
+//! server that does not know HELLO, AUTH alone; then SELECT, or a PING to see whether the server
+//! lets us in.
 //!
 //! Source: Redis command reference, HELLO, AUTH, SELECT.
 
@@ -14,6 +15,7 @@ pub(super) enum Step {
     Hello,
     Auth,
     Select,
+    Ping,
 }
 
 /// What to do about an error that answers a step.
@@ -40,6 +42,7 @@ pub(super) fn encode(step: Step, options: &Options, out: &mut BytesMut) {
                 None => encode_command(out, &[b"AUTH", password]),
             }
         }
+        (Step::Ping, _) => encode_command(out, &[b"PING"]),
         (Step::Select, _) => {
             encode_command(out, &[b"SELECT", options.db.to_string().as_bytes()]);
         }

@@ -174,11 +174,13 @@ impl Redis {
     }
 
     fn step_done(&mut self, step: Step, events: &mut Batch) {
-        let login = !self.resp3 && self.options.password.is_some();
+        let login = self.options.password.is_some();
         match step {
-            Step::Hello if login => self.take_step(Step::Auth),
+            Step::Hello if !self.resp3 && login => self.take_step(Step::Auth),
             Step::Hello | Step::Auth if self.options.db != 0 => self.take_step(Step::Select),
-            Step::Hello | Step::Auth | Step::Select => {
+            // HELLO would have told that a login is missing.
+            Step::Hello if !self.resp3 => self.take_step(Step::Ping),
+            Step::Hello | Step::Auth | Step::Select | Step::Ping => {
                 self.stage = Stage::Ready;
                 self.trouble = None;
                 events.state(State::Connected, None, 0.0);

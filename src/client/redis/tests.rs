@@ -133,6 +133,16 @@ fn a_server_without_hello_is_logged_into_by_auth_and_select() -> Outcome {
 }
 
 #[test]
+fn a_server_without_hello_that_wants_a_password_is_found_out() {
+    let mut pair = wired(&[]);
+    pair.peer.knows_hello = false;
+    pair.peer.refuses = Some(("PING", "NOAUTH Authentication required."));
+    let error = pair.connect().settle().err().expect("an error");
+    assert_eq!((error.code, error.fatal), (Code::Auth, true), "{error}");
+    assert_eq!(pair.told(), [], "it was never connected");
+}
+
+#[test]
 fn on_resp2_subscriptions_are_handed_back_once() -> Outcome {
     let mut pair = wired(&[]);
     pair.peer.knows_hello = false;

@@ -211,18 +211,18 @@ describe("MQ.redis", function()
           assert(mq:on("/x", function() mq:post("/y", "") end))
           assert(mq:emit("/x", ""))
         end)
-        mq = nil
       end)
     end)
 
     it("while it is offline stops trying", function()
       local peer = helper.peer "conn:reset()"
-      do
+      local function use()
         local mq = MQ:new { port = peer.port, reconnect = quick }
         mq:post("x", "")
         eventually(function() return peer.count() >= 2 end)
-        mq = nil
+        return true
       end
+      use()
       collectgarbage()
       collectgarbage()
       tools.sleep(0.1)

@@ -70,7 +70,8 @@ describe("MQ.redis", function()
     for name, situation in pairs(situations) do
       it(name, function()
         for how, ending in pairs(endings) do
-          local code, _, err = helper.run_lua(prelude .. situation .. "\n" .. ending[1] .. "\n", { args = { server.port } })
+          local script = prelude .. situation .. "\n" .. ending[1] .. "\n"
+          local code, _, err = helper.run_lua(script, { args = { server.port } })
           assert.same({ how, ending[2] }, { how, code }, err)
           assert.matches(ending[3] or "^$", err)
         end

@@ -136,6 +136,31 @@ describe("MQ.redis tries again:", function()
     eventually(function() return mute.count() >= 2 end)
   end)
 
+  it("an address that does not answer at all: the attempt itself is limited", function()
+    local listener, port = sys.listen(0, "127.0.0.1", 0)
+    local waiting = {}
+    for i = 1, 20 do   -- nobody accepts: at some point the kernel lets a connection hang
+      local fd = sys.connect("127.0.0.1", port, 0.1)
+      if not fd then
+        waiting.full = true
+        break
+      end
+      waiting[i] = fd
+    end
+    local server = helper.redis()
+    local mq = client(nil, {
+      hosts = { "127.0.0.1:" .. port, "127.0.0.1:" .. server.port }, timeout = 0.3, reconnect = quick,
+    })
+    mq:post("x", "")
+    local sent = mq:flush(5)
+    for _, fd in ipairs(waiting) do
+      sys.close(fd)
+    end
+    sys.close(listener)
+    assert.is_true(waiting.full, "the kernel took every connection")
+    assert.is_true(sent)
+  end)
+
   describe("host names and addresses:", function()
     local server
 
@@ -152,6 +177,21 @@ describe("MQ.redis tries again:", function()
       reaches("127.0.0.1", "127.0.0.1:")
       reaches("::1", "[::1]:")
       reaches("localhost", "")
+    end)
+
+    it("a name with addresses of both kinds: each is tried", function()
+      local _, out = helper.run { "getent", "ahosts", "localhost" }
+      if not (out:find("127.0.0.1", 1, true) and out:find("::1", 1, true)) then
+        pending("localhost has one address on this machine")
+        return
+      end
+      server:cli("CONFIG", "SET", "bind", "127.0.0.1")
+      reaches("localhost", "127.0.0.1:")
+      local path = server.path
+      local code = helper.run { "redis-cli", "-s", path, "CONFIG", "SET", "bind", "::1" }
+      assert.equal(0, code)
+      local mq = tools.keep(tools.MQ:new { host = "localhost", port = server.port, timeout = 5, reconnect = false })
+      assert.is_true(mq:emit("x", ""))
     end)
 
     it("IPv6 in a URL and in hosts", function()

@@ -205,3 +205,122 @@ async fn offline<T>(link: &Arc<Link>, work: impl Future<Output = T>) -> Result<T
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::link::Bounds;
+    use crate::io::port::{Delivery, Port};
+    use crate::io::staging::QueueBounds;
+    use crate::io::wakeup::Woken;
+    use crate::message::{Batch, Command, Publish, Record, Value};
+    use crate::session::{Client, Counters, Session};
+    use bytes::BytesMut;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    /// A session that says nothing and panics at the first byte.
+    #[derive(Default)]
+    struct Fragile {
+        waiting: Vec<u64>,
+    }
+
+    impl Session for Fragile {
+        type Events = Batch;
+        fn connected(&mut self, _: Instant, _: &mut Batch) {}
+        fn receive(
+            &mut self,
+            _: Instant,
+            input: &mut BytesMut,
+            _: &mut Batch,
+        ) -> Result<(), Error> {
+            assert!(
+                input.is_empty(),
+                "a bug in a session (this test provokes it)"
+            );
+            Ok(())
+        }
+        fn poll_transmit(&mut self, _: Instant, _: &mut BytesMut) {}
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
+        fn expire(&mut self, _: Instant, _: &mut Batch) -> Result<(), Error> {
+            Ok(())
+        }
+        fn disconnected(&mut self, _: &Error, _: &mut Batch) {}
+        fn terminate(&mut self, cause: &Error, events: &mut Batch) {
+            for ticket in self.waiting.drain(..) {
+                events.fail(ticket, cause);
+            }
+        }
+        fn accepted(&self) -> bool {
+            true
+        }
+        fn finished(&self) -> bool {
+            false
+        }
+    }
+
+    impl Client for Fragile {
+        fn submit(&mut self, _: Instant, command: Command<'_>, _: &mut Batch) -> Result<(), Error> {
+            if let Command::Flush { ticket } = command {
+                self.waiting.push(ticket);
+            }
+            Ok(())
+        }
+        fn checker(&self) -> fn(&Publish<'_>) -> Result<(), Error> {
+            |_| Ok(())
+        }
+        fn is_closed(&self) -> bool {
+            false
+        }
+        fn counters(&self) -> Counters {
+            Counters::default()
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_session_fails_its_client() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let server = std::thread::spawn(move || listener.accept()?.0.write_all(b"x"));
+        let entries = [
+            ("host", Value::Bytes(b"127.0.0.1".to_vec())),
+            ("port", Value::Integer(address.port().into())),
+        ];
+        let options = Value::Map(entries.map(|(k, v)| (k.as_bytes().to_vec(), v)).to_vec());
+        let endpoint = Endpoint::parse(&options).expect("valid options");
+        let port = Arc::new(Port::new()?);
+        let bounds = Bounds {
+            queue: QueueBounds {
+                messages: 10,
+                bytes: 1000,
+            },
+            pending: 10,
+        };
+        let link = Arc::new(Link::new(
+            Box::<Fragile>::default(),
+            port.clone(),
+            1,
+            bounds,
+        ));
+        link.submit(Command::Flush { ticket: 7 }).expect("accepted");
+        start(link, endpoint, Policy::default())?;
+        let mut delivery = Delivery::default();
+        while !port.take(&mut delivery) {
+            let woken = port.wait(&[], Some(Duration::from_secs(10)));
+            assert_eq!(woken, Woken::Wakeup, "nobody was told");
+        }
+        assert!(matches!(
+            delivery.batch.records(),
+            [
+                Record::Failed { ticket: 7, .. },
+                Record::State {
+                    state: State::Failed,
+                    ..
+                }
+            ]
+        ));
+        server.join().expect("the server's thread")
+    }
+}

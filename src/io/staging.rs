@@ -8,6 +8,7 @@
 
 use crate::message::{Batch, Command, Publish, Ticket};
 use crate::session::Client;
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -30,20 +31,14 @@ const PORTION: usize = 128 * 1024;
 /// A buffer that grew beyond this is given back once nothing goes on.
 const KEEP: usize = 256 * 1024;
 
+/// Kept small: a rush of posts makes as many of these as messages.
 #[derive(Debug)]
 struct Entry {
-    ticket: Option<Ticket>,
     target: u32,
     payload: u32,
     flags: u32,
-    /// When it was accepted, if somebody waits for it.
-    at: Option<Instant>,
-}
-
-impl Entry {
-    fn len(&self) -> usize {
-        self.target as usize + self.payload as usize
-    }
+    /// Somebody waits for it: the next of [`Queue::waiters`].
+    awaited: bool,
 }
 
 /// Messages in order, the first of them gone already.
@@ -53,8 +48,8 @@ struct Queue {
     entries: Vec<Entry>,
     /// How many entries, and bytes, are gone.
     gone: (usize, usize),
-    /// How many of the entries somebody waits for.
-    emits: usize,
+    /// Who waits for the entries that are awaited, and since when.
+    waiters: VecDeque<(Ticket, Instant)>,
 }
 
 impl Queue {
@@ -71,13 +66,14 @@ impl Queue {
     fn push(&mut self, publish: &Publish<'_>) {
         self.bytes.extend_from_slice(publish.target);
         self.bytes.extend_from_slice(publish.payload);
-        self.emits += usize::from(publish.ticket.is_some());
+        if let Some(ticket) = publish.ticket {
+            self.waiters.push_back((ticket, Instant::now()));
+        }
         self.entries.push(Entry {
-            ticket: publish.ticket,
             target: publish.target.len() as u32,
             payload: publish.payload.len() as u32,
             flags: publish.flags,
-            at: publish.ticket.map(|_| Instant::now()),
+            awaited: publish.ticket.is_some(),
         });
     }
 
@@ -95,17 +91,22 @@ impl Queue {
             let Some(entry) = self.entries.get(next) else {
                 break;
             };
-            let (target, rest) = self.bytes[at..].split_at(entry.target as usize);
+            let (target, payload) = (entry.target as usize, entry.payload as usize);
+            let (target, rest) = self.bytes[at..].split_at(target);
+            let waiter = if entry.awaited {
+                self.waiters.pop_front()
+            } else {
+                None
+            };
             let publish = Publish {
-                ticket: entry.ticket,
+                ticket: waiter.map(|(ticket, _)| ticket),
                 target,
-                payload: &rest[..entry.payload as usize],
+                payload: &rest[..payload],
                 flags: entry.flags,
                 options: None,
             };
-            submit(entry.at.unwrap_or(now), publish);
-            self.emits -= usize::from(entry.ticket.is_some());
-            at += entry.len();
+            at += target.len() + payload;
+            submit(waiter.map_or(now, |(_, since)| since), publish);
             next += 1;
         }
         self.gone = (next, at);
@@ -181,7 +182,7 @@ impl Staging {
                 intake.downstream.1 += portions.byte_len();
             }
             // Whoever waits has a deadline, which only the session looks after.
-            let hurry = all || portions.emits > 0 || lock(&self.intake).queue.emits > 0;
+            let hurry = all || !portions.waiters.is_empty() || self.has_emits();
             let held = session.counters().queued_bytes as usize;
             if !hurry && held >= PORTION {
                 break;
@@ -221,7 +222,7 @@ impl Staging {
 
     /// Whether somebody waits for a message that the session has not been fed.
     pub(super) fn has_emits(&self) -> bool {
-        lock(&self.intake).queue.emits > 0
+        !lock(&self.intake).queue.waiters.is_empty()
     }
 
     /// Whether there is something that the session has not been fed.

@@ -117,6 +117,16 @@ describe("MQ.redis", function()
     it("memory stays bounded, nothing is lost, order holds", function()
       local mq = client(server, { max_pending = 100 })
       local count, wrong, slow = 0, 0, true
+      assert(mq:on("/flood", function(message)
+        count = count + 1
+        if tonumber(message.payload:match("^%d+")) ~= count then
+          wrong = wrong + 1
+        end
+        if slow then
+          tools.sleep(0.005)
+        end
+      end))
+      -- after the subscription has been confirmed
       local publisher = helper.start_lua([[
         local MQ = require "MQ.redis"
         local mq = MQ:new { port = tonumber(arg[1]) }
@@ -127,15 +137,6 @@ describe("MQ.redis", function()
         mq:close()
         print "done"
       ]], { args = { server.port } })
-      assert(mq:on("/flood", function(message)
-        count = count + 1
-        if tonumber(message.payload:match("^%d+")) ~= count then
-          wrong = wrong + 1
-        end
-        if slow then
-          tools.sleep(0.005)
-        end
-      end))
       local other = inbox(mq, "/ready")
       assert.is_not_nil(other)
       eventually(function() return count > 20 end, 20)

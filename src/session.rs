@@ -84,6 +84,10 @@ pub trait Client: Session<Events = Batch> {
         events: &mut Batch,
     ) -> Result<(), Error>;
 
+    /// A post that was accepted before cannot be sent any more, because of `cause`: it counts as
+    /// failed.
+    fn forfeit(&mut self, cause: &Error, events: &mut Batch);
+
     /// Judges what of a publish can be judged without the session: called before the message is
     /// accepted, from the calling thread, without a lock.
     ///

@@ -50,7 +50,7 @@ impl Client {
             .ensure_started()
             .and_then(|()| self.link.publish(publish));
         if outcome.is_ok() {
-            self.consumer.touch(&self.link, &self.epoch);
+            self.consumer.waiter.touch(&self.link, &self.epoch);
         }
         outcome.map_err(|error| {
             *self.failure.borrow_mut() = error.text;
@@ -67,7 +67,7 @@ impl Client {
     fn submit(&self, command: Command<'_>) -> Result<(), Error> {
         self.ensure_started()?;
         self.link.submit(command)?;
-        self.consumer.touch(&self.link, &self.epoch);
+        self.consumer.waiter.touch(&self.link, &self.epoch);
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Client {
         let Some((endpoint, policy)) = self.start.take() else {
             return Ok(());
         };
-        self.consumer.attach(&self.link);
+        self.consumer.waiter.attach(&self.link);
         driver::start(self.link.clone(), endpoint, policy).map_err(|error| {
             Error::lost(format!("the runtime thread could not be started: {error}"))
         })
@@ -89,7 +89,7 @@ impl Client {
 impl Client {
     fn abandon(&self) {
         self.link.abandon();
-        self.consumer.detach(&self.link);
+        self.consumer.waiter.detach(&self.link);
     }
 }
 

@@ -9,9 +9,8 @@ mod json;
 mod port;
 mod raw;
 
-use crate::io::fork;
-use mlua::prelude::{Lua, LuaError, LuaResult, LuaTable, LuaValue};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use crate::io::{clock, fork};
+use mlua::prelude::{Lua, LuaResult, LuaTable, LuaValue};
 
 /// Builds the table that `require "MQ.core"` returns.
 ///
@@ -23,23 +22,12 @@ pub(crate) fn module(lua: &Lua) -> LuaResult<LuaTable> {
     core.set("version", env!("CARGO_PKG_VERSION"))?;
     core.set("port", lua.create_function(|lua, ()| port::current(lua))?)?;
     core.set("client", lua.create_function(client::create)?)?;
-    let start = Instant::now();
-    core.set(
-        "now",
-        lua.create_function(move |_, ()| Ok(start.elapsed().as_secs_f64()))?,
-    )?;
-    core.set("time", lua.create_function(|_, ()| wall_clock())?)?;
+    core.set("now", lua.create_function(|_, ()| Ok(clock::monotonic()))?)?;
+    core.set("time", lua.create_function(|_, ()| Ok(clock::wall()))?)?;
     core.set("pid", lua.create_function(|_, ()| Ok(std::process::id()))?)?;
     core.set("json_encode", lua.create_function(json::encode)?)?;
     core.set("json_decode", lua.create_function(json::decode)?)?;
     core.set("json_array", lua.create_function(json::array)?)?;
     core.set("json_null", LuaValue::NULL)?;
     Ok(core)
-}
-
-fn wall_clock() -> LuaResult<f64> {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map(|since| since.as_secs_f64())
-        .map_err(LuaError::external)
 }

@@ -268,6 +268,7 @@ mod tests {
             }
             Ok(())
         }
+        fn forfeit(&mut self, _: &Error, _: &mut Batch) {}
         fn checker(&self) -> fn(&Publish<'_>) -> Result<(), Error> {
             |_| Ok(())
         }

@@ -2,6 +2,7 @@
 //! machines without knowing what their frames mean, and knows nothing of Lua.
 
 pub mod backoff;
+pub mod clock;
 mod connection;
 pub mod driver;
 pub mod endpoint;
@@ -15,4 +16,5 @@ mod sys;
 #[cfg(feature = "tls")]
 mod tls;
 pub mod transport;
+pub mod waiter;
 pub mod wakeup;

@@ -191,10 +191,10 @@ impl Staging {
             portions.drain(now, portion, |at, publish| {
                 let ticket = publish.ticket;
                 if let Err(error) = session.submit(at, Command::Publish(publish), events) {
-                    // It was accepted while the session ended: its caller learns why. A post has
-                    // nobody who waits, and a flush of an ended session fails as a whole.
-                    if let Some(ticket) = ticket {
-                        events.fail(ticket, &error);
+                    // It was accepted while the session ended.
+                    match ticket {
+                        Some(ticket) => events.fail(ticket, &error),
+                        None => session.forfeit(&error, events),
                     }
                 }
             });

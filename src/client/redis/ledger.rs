@@ -48,6 +48,13 @@ impl Ledger {
         self.answer(events);
     }
 
+    /// Answers a flush after the end, when nothing can be under way any more.
+    pub(super) fn settle_accounts(&mut self, ticket: Ticket, end: &Error, events: &mut Batch) {
+        let failed = std::mem::take(&mut self.failed);
+        self.first_failure = None;
+        events.fail_counted(ticket, end, Some(failed));
+    }
+
     fn answer(&mut self, events: &mut Batch) {
         while let Some(&(target, ticket)) = self.flushes.front() {
             if self.settled < target {

@@ -290,6 +290,13 @@ impl Client for Redis {
         command: Command<'_>,
         events: &mut Batch,
     ) -> Result<(), Error> {
+        if let (Stage::Ended, Some(end), Command::Flush { ticket }) =
+            (self.stage, &self.end, &command)
+        {
+            // The posts that did not make it are still to be told.
+            self.ledger.settle_accounts(*ticket, end, events);
+            return Ok(());
+        }
         if self.is_closed() {
             return Err(self.end.clone().unwrap_or_else(Error::closed));
         }
@@ -352,6 +359,11 @@ impl Client for Redis {
                 Ok(())
             }
         }
+    }
+
+    fn forfeit(&mut self, cause: &Error, events: &mut Batch) {
+        self.ledger.accept();
+        self.ledger.fail(1, cause, events);
     }
 
     fn checker(&self) -> fn(&Publish<'_>) -> Result<(), Error> {

@@ -463,3 +463,24 @@ fn after_a_fatal_error_every_command_is_told_of_it() {
         assert_eq!((error.code, error.text.as_str()), (Code::Auth, "WRONGPASS"));
     }
 }
+
+#[test]
+fn a_flush_after_the_end_counts_the_posts_that_did_not_make_it() -> Outcome {
+    let mut pair = wired(&[]);
+    for _ in 0..3 {
+        pair.publish(None, "c", "p")?;
+    }
+    let cause = Error::fatal(Code::Auth, "WRONGPASS");
+    pair.terminate(&cause);
+    pair.client.forfeit(&cause, &mut Batch::default());
+    pair.submit(Command::Flush { ticket: 1 })?;
+    pair.submit(Command::Flush { ticket: 2 })?;
+    assert_eq!(
+        pair.told(),
+        [
+            Told::Failed(1, "auth", Some(4)),
+            Told::Failed(2, "auth", Some(0))
+        ]
+    );
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! What a Lua thread does for its clients while it has nothing else to do: it writes what they have
+//! queued, and reads the sockets of those that have just been active, which saves a message two
+//! hops between threads. Everything else is the runtime thread's.
+
+use super::link::Link;
+use super::port::Port;
+use super::transport::Plain;
+use super::wakeup::{Woken, MAX_OTHERS};
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A client that was active so recently is likely to be so again at once.
+const HOT: Duration = Duration::from_millis(2);
+
+/// With more clients than this, looking through them costs more than it saves.
+const FEW: usize = 32;
+
+/// After so many waits in a row that ended with something for it, the Lua thread takes over the
+/// watch for a while.
+const STREAK: u32 = 8;
+
+/// A client that has begun to connect, and how lively it is.
+struct Attached {
+    link: Arc<Link>,
+    /// When it last wrote or received something.
+    active: Option<Instant>,
+    /// The bytes that it had received then.
+    received: u64,
+    streak: u32,
+}
+
+impl Attached {
+    fn is_hot(&self, now: Instant) -> bool {
+        self.active.is_some_and(|then| now - then < HOT)
+    }
+}
+
+/// The clients of one Lua thread, as far as it works for them itself. Only that thread uses it.
+pub struct Waiter {
+    port: Arc<Port>,
+    /// With something to write.
+    dirty: RefCell<Vec<Arc<Link>>>,
+    /// Counts how often `dirty` was worked off, so that a client knows whether it is in it.
+    epoch: Cell<u64>,
+    attached: RefCell<Vec<Attached>>,
+}
+
+impl Waiter {
+    /// For the clients of `port`.
+    pub fn new(port: Arc<Port>) -> Self {
+        Waiter {
+            port,
+            dirty: RefCell::default(),
+            epoch: Cell::new(1),
+            attached: RefCell::default(),
+        }
+    }
+
+    /// Where the clients' events go.
+    pub fn port(&self) -> &Arc<Port> {
+        &self.port
+    }
+
+    /// `link` has something to write, for which the pump need not be woken if the thread is about
+    /// to block. `epoch` is the client's memory of the last time it said so.
+    #[inline]
+    pub fn touch(&self, link: &Arc<Link>, epoch: &Cell<u64>) {
+        if epoch.replace(self.epoch.get()) != self.epoch.get() {
+            self.dirty.borrow_mut().push(link.clone());
+        }
+    }
+
+    /// A client has begun to connect.
+    pub fn attach(&self, link: &Arc<Link>) {
+        let mut attached = self.attached.borrow_mut();
+        attached.retain(|each| !each.link.has_ended());
+        attached.push(Attached {
+            link: link.clone(),
+            active: None,
+            received: 0,
+            streak: 0,
+        });
+    }
+
+    /// A client is gone.
+    pub fn detach(&self, link: &Arc<Link>) {
+        if self.port.is_ours() {
+            let mut attached = self.attached.borrow_mut();
+            attached.retain(|each| !Arc::ptr_eq(&each.link, link));
+        }
+    }
+
+    /// Writes what the clients have to write, as far as the kernel takes it now.
+    pub fn push(&self) {
+        if !self.port.is_ours() {
+            return;
+        }
+        self.epoch.set(self.epoch.get() + 1);
+        let mut attached = self.attached.borrow_mut();
+        let few = attached.len() <= FEW;
+        for link in self.dirty.borrow_mut().drain(..) {
+            if link.push() && few {
+                let written = attached
+                    .iter_mut()
+                    .find(|each| Arc::ptr_eq(&each.link, &link));
+                if let Some(each) = written {
+                    each.active = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Pushes, then blocks until the port has events, for `seconds` at most; false when the time
+    /// is over, or early when a signal handler ran.
+    pub fn wait(&self, seconds: Option<f64>) -> bool {
+        if !self.port.is_ours() {
+            return false;
+        }
+        self.push();
+        let limit = seconds
+            .filter(|seconds| seconds.is_finite())
+            .map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1.0e9)));
+        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            match self.wait_once(left) {
+                Woken::Wakeup => return true,
+                Woken::Late => return false,
+                Woken::Others(_) => {}
+            }
+        }
+    }
+
+    /// Waits for events and for the hot sockets.
+    fn wait_once(&self, limit: Option<Duration>) -> Woken {
+        if !self.port.park() {
+            return Woken::Wakeup;
+        }
+        let mut attached = self.attached.borrow_mut();
+        let hot = hot_sockets(&attached);
+        // Filled up with the port's own descriptor, which `count` cuts off again.
+        let fds: [BorrowedFd<'_>; MAX_OTHERS] = std::array::from_fn(|at| match &hot[at] {
+            Some((_, socket)) => socket.as_fd(),
+            None => self.port.as_fd(),
+        });
+        let count = hot.iter().flatten().count();
+        let mut woken = self.port.wait(&fds[..count], limit);
+        if let Woken::Others(mask) = woken {
+            self.port.unpark();
+            for (bit, (at, _)) in hot.iter().flatten().enumerate() {
+                if mask >> bit & 1 == 1 {
+                    // Where the pump was quicker, it is delivering what it has read.
+                    attached[*at].link.serve_here();
+                }
+            }
+            if self.port.unpark() {
+                woken = Woken::Wakeup;
+            }
+        }
+        if woken != Woken::Late {
+            note_activity(&mut attached);
+        }
+        woken
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if self.port.is_ours() {
+            self.push();
+            self.port.close();
+        } else {
+            // The parent's: its destructors would take its locks and close its sockets.
+            std::mem::forget(std::mem::take(&mut self.dirty));
+            std::mem::forget(std::mem::take(&mut self.attached));
+            std::mem::forget(self.port.clone());
+        }
+    }
+}
+
+/// The sockets worth watching, the first ones first, each with its place among the attached.
+fn hot_sockets(attached: &[Attached]) -> [Option<(usize, Arc<Plain>)>; MAX_OTHERS] {
+    let mut hot = [const { None }; MAX_OTHERS];
+    if attached.len() <= FEW {
+        let now = Instant::now();
+        let recent = attached
+            .iter()
+            .enumerate()
+            .filter(|(_, each)| each.is_hot(now));
+        let sockets = recent.filter_map(|(at, each)| Some((at, each.link.socket()?)));
+        for (slot, socket) in hot.iter_mut().zip(sockets) {
+            *slot = Some(socket);
+        }
+    }
+    hot
+}
+
+/// Remembers who has received something, and asks for the watch over a socket that is busy.
+fn note_activity(attached: &mut [Attached]) {
+    if attached.len() > FEW {
+        return;
+    }
+    let now = Instant::now();
+    for each in attached {
+        let received = each.link.bytes_in();
+        if received != each.received {
+            each.streak = if each.is_hot(now) {
+                each.streak.saturating_add(1)
+            } else {
+                0
+            };
+            each.received = received;
+            each.active = Some(now);
+            if each.streak >= STREAK {
+                each.link.want_lease();
+            }
+        }
+    }
+}

@@ -122,6 +122,56 @@ describe("MQ.redis in a busy program:", function()
     expect(got, 1)
   end)
 
+  -- A backlog that is exactly full, and exactly emptied by so many turns of the loop, must be refilled.
+  for _, most in ipairs { 1, 7, 1000, 1024, 4096, 65536 } do
+    it("a program that comes and goes gets everything, with max_pending = " .. most, function()
+      local mq, publisher = client(server, { max_pending = most }), client(server, { overflow = "block" })
+      local count, wrong = 0, 0
+      assert(mq:on("/flood", function(message)
+        count = count + 1
+        if message.payload ~= tostring(count) then
+          wrong = wrong + 1
+        end
+      end))
+      local sent = 0
+      for round = 1, most > 10000 and 3 or 10 do
+        local burst = most > 10000 and 70000 or 5000
+        for _ = 1, burst do
+          sent = sent + 1
+          assert(publisher:post("/flood", tostring(sent)))
+        end
+        if round % 2 == 1 then
+          -- Everything that has room has arrived before anything is taken.
+          meanwhile(function() return publisher:stats().in_flight + publisher:stats().queued == 0 end, "all is sent")
+          sys.sleep(0.05)
+        end
+        eventually(function() return count == sent end, 5, "all of burst " .. round .. " has come")
+      end
+      assert.equal(0, wrong)
+    end)
+  end
+
+  it("callbacks that yield now and then get everything, however little may wait", function()
+    for _, most in ipairs { 1, 3, 100 } do
+      local mq, publisher = client(server, { max_pending = most }), client(server)
+      local got = {}
+      assert(mq:on("/now/and/then", function(message)
+        if #got % 7 == 0 then
+          tools.sleep(0)
+        end
+        got[#got + 1] = message.payload
+      end))
+      for i = 1, 10000 do
+        assert(publisher:post("/now/and/then", tostring(i)))
+      end
+      expect(got, 10000, 10)
+      for i = 1, 10000 do
+        assert.equal(tostring(i), got[i])
+      end
+      mq:close()
+    end
+  end)
+
   it("fifty clients in lively exchange do not starve each other", function()
     local clients, counts = {}, {}
     for i = 1, 50 do

@@ -192,7 +192,7 @@ local function open(port)
     end
   end
 
-  -- The hot path. Every message of every subscription comes through this loop.
+  -- The hot path. Every message of every subscription comes through this loop. True: there may be more.
   local function drain(me)
     for _ = 1, BATCH do
       local key, a, b, c, d, e = pull()
@@ -217,6 +217,7 @@ local function open(port)
         control(key, a, b, c, d, e)
       end
     end
+    return true
   end
 
   if jit then
@@ -226,15 +227,17 @@ local function open(port)
   end
 
   local function attend_to(me)
+    local more
     if active == me then
       active_state = "pulling"
-      drain(me)
+      more = drain(me)
     end
     local listener = inside[me]
     if listener then
       work_off(listener)
       inside[me] = nil
     end
+    return more
   end
 
   -- What a worker touched is on the stack of attend_to, which has returned when the worker parks: the stack of a parked
@@ -242,10 +245,16 @@ local function open(port)
   function work()
     local me = running()
     while true do
-      attend_to(me)
+      local more = attend_to(me)
       if active == me then
         current = nil
-        active_state = "idle"
+        if more then
+          -- Nobody tells of what was there already: it asks for its own next turn.
+          active_state = "called"
+          unpark(me)
+        else
+          active_state = "idle"
+        end
         repeat
           park()
         until active_state == "called" or active ~= me

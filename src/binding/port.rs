@@ -77,14 +77,10 @@ impl Consumer {
         if self.busy.get() || !self.port().is_ours() {
             return Pulled::Nothing;
         }
-        let mut pulling = self.pulling.borrow_mut();
-        let pulling = &mut *pulling;
-        if pulling.record == pulling.delivery.batch.records().len() {
-            (pulling.record, pulling.byte) = (0, 0);
-            if !self.port().take(&mut pulling.delivery) {
-                return Pulled::Nothing;
-            }
+        if !self.has_more() {
+            return Pulled::Nothing;
         }
+        let pulling = &mut *self.pulling.borrow_mut();
         let batch = &pulling.delivery.batch;
         let byte = &mut pulling.byte;
         let mut cut = |len: u32| {
@@ -149,6 +145,17 @@ impl Consumer {
         pulled
     }
 
+    /// Whether [`Consumer::pull`] has something. Where the last batch is used up, its producers
+    /// are told so: one that waits for room would otherwise wait for ever, while we wait for it.
+    fn has_more(&self) -> bool {
+        let pulling = &mut *self.pulling.borrow_mut();
+        if pulling.record < pulling.delivery.batch.records().len() {
+            return true;
+        }
+        (pulling.record, pulling.byte) = (0, 0);
+        self.port().take(&mut pulling.delivery)
+    }
+
     /// The pulled event is no longer needed.
     #[inline]
     pub(super) fn pushed(&self) {
@@ -159,8 +166,7 @@ impl Consumer {
     fn wait(&self, seconds: Option<f64>) -> bool {
         // An error raised while an event was pushed may have left it set.
         self.busy.set(false);
-        let pulling = self.pulling.borrow();
-        if self.port().is_ours() && pulling.record < pulling.delivery.batch.records().len() {
+        if self.port().is_ours() && self.has_more() {
             self.waiter.push();
             return true;
         }

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What a producer and the consumer know of each other's pace, so that a producer can stop
-/// reading its socket.
+/// reading its socket. Sequentially consistent: one side says "paused" and looks for room, the
+/// other makes room and looks for the pause; one of them must see the other.
 #[derive(Debug, Default)]
 pub struct Backlog {
     /// Messages delivered to the port and not yet taken by Lua.
@@ -27,16 +28,16 @@ pub struct Backlog {
 impl Backlog {
     /// How many more messages the consumer takes.
     pub fn room(&self, max_messages: usize, max_bytes: usize) -> usize {
-        if self.bytes.load(Ordering::Relaxed) >= max_bytes {
+        if self.bytes.load(Ordering::SeqCst) >= max_bytes {
             return 0;
         }
-        let waiting = self.messages.load(Ordering::Relaxed) + self.held.load(Ordering::Relaxed);
+        let waiting = self.messages.load(Ordering::SeqCst) + self.held.load(Ordering::SeqCst);
         max_messages.saturating_sub(waiting)
     }
 
     /// Says how many messages Lua holds.
     pub fn hold(&self, messages: usize) {
-        self.held.store(messages, Ordering::Relaxed);
+        self.held.store(messages, Ordering::SeqCst);
     }
 }
 
@@ -68,10 +69,8 @@ impl Delivery {
         self.batch.clear();
         for (producer, share) in self.shares.drain(..) {
             let backlog = producer.backlog();
-            backlog
-                .messages
-                .fetch_sub(share.messages, Ordering::Relaxed);
-            backlog.bytes.fetch_sub(share.bytes, Ordering::Relaxed);
+            backlog.messages.fetch_sub(share.messages, Ordering::SeqCst);
+            backlog.bytes.fetch_sub(share.bytes, Ordering::SeqCst);
             producer.consumed();
         }
     }
@@ -135,8 +134,8 @@ impl Port {
                 let backlog = producer.backlog();
                 backlog
                     .messages
-                    .fetch_add(batch.messages(), Ordering::Relaxed);
-                backlog.bytes.fetch_add(batch.byte_len(), Ordering::Relaxed);
+                    .fetch_add(batch.messages(), Ordering::SeqCst);
+                backlog.bytes.fetch_add(batch.byte_len(), Ordering::SeqCst);
                 let address = Arc::as_ptr(producer).cast::<()>();
                 let shares = &mut shared.delivery.shares;
                 // A producer may have several shares: a short search is worth more than one entry.

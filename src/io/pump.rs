@@ -82,7 +82,7 @@ pub(super) async fn run<H: Hub>(hub: &Arc<H>, stream: Stream) -> Ending {
 
 /// What [`step`] found.
 pub(super) struct Step {
-    /// The session had something to receive.
+    /// The session had something to receive, or has again.
     pub(super) worked: bool,
     /// It has nothing more to say.
     pub(super) finished: bool,
@@ -123,7 +123,14 @@ pub(super) fn step<H: Hub>(
     };
     hub.deliver(events);
     outcome.map_err(Ending::Broken)?;
-    Ok(Step { worked, finished })
+    // Whoever makes room from here on sees the pause and wakes the pump; who has made room before
+    // is seen here.
+    connection.paused.store(reader.stalled, Ordering::SeqCst);
+    let resumes = reader.stalled && hub.has_room();
+    Ok(Step {
+        worked: worked || resumes,
+        finished,
+    })
 }
 
 /// Reads with a buffer that is given back, if nothing stays in it, by [`give_buffer_back`].
@@ -213,19 +220,11 @@ impl<H: Hub> Pump<'_, H> {
 
     /// Reads once, unless nobody takes what comes of it.
     fn read(&mut self, cx: &mut Context<'_>, reader: &mut Reader) -> Result<usize, Ending> {
-        let connection = self.hub.connection();
-        if !self.hub.has_room() {
-            connection.paused.store(true, Ordering::SeqCst);
-            // Room may have come in between, from a consumer that saw no pause to end.
-            if !self.hub.has_room() {
-                return Ok(0);
-            }
-        }
-        connection.paused.store(false, Ordering::SeqCst);
-        if reader.stalled {
-            // What was read before comes first.
+        // What was read before comes first; with no room for anything, `step` sees to the pause.
+        if reader.stalled || !self.hub.has_room() {
             return Ok(0);
         }
+        let connection = self.hub.connection();
         match receive(reader, |input| self.stream.poll_read(cx, input)) {
             Poll::Pending => {
                 give_buffer_back(reader);

@@ -65,6 +65,12 @@ pub trait Session: Send {
     /// The peer has accepted the handshake of this connection.
     fn accepted(&self) -> bool;
 
+    /// Nobody waits for anything that can arrive now: it may be read a millisecond late, many
+    /// answers at a time, which saves both ends a wake-up for each handful.
+    fn unhurried(&self) -> bool {
+        false
+    }
+
     /// All is said: once what is in the out-buffer is written, the connection may be closed.
     fn finished(&self) -> bool;
 }

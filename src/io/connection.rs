@@ -132,6 +132,8 @@ pub(super) struct Connection<S: Session + ?Sized> {
     /// What a reader other than the pump has found.
     ending: Mutex<Option<Ending>>,
     pub(super) signal: Signal,
+    /// The session is; see [`Session::unhurried`].
+    pub(super) unhurried: AtomicBool,
     /// The pump has stopped reading because nobody takes events.
     pub(super) paused: AtomicBool,
     pub(super) bytes_in: AtomicU64,
@@ -150,6 +152,7 @@ impl<S: Session + ?Sized> Connection<S> {
             lease_used: AtomicBool::new(false),
             ending: Mutex::new(None),
             signal: Signal::new(),
+            unhurried: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
@@ -197,6 +200,7 @@ impl<S: Session + ?Sized> Connection<S> {
         *lock(&self.ending) = None;
         self.set_lease(Lease::None);
         self.paused.store(false, Ordering::SeqCst);
+        self.unhurried.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {

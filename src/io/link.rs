@@ -162,9 +162,9 @@ impl Link {
     }
 
     /// The socket, for a thread that would read it itself ([`Link::serve_here`]) while it waits;
-    /// None where only the pump may, or nobody takes messages now.
+    /// None where only the pump may, nobody takes messages now, or nothing is worth a wake-up.
     pub fn socket(&self) -> Option<Arc<Plain>> {
-        if !self.has_room() {
+        if !self.has_room() || self.connection.unhurried.load(Ordering::Relaxed) {
             return None;
         }
         self.connection.writer().direct.clone()

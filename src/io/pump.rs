@@ -1,7 +1,7 @@
 //! Carries bytes between a stream and a session until either is done. Knows no frames.
 
 use super::connection::{Attention, Hub, Lease, Reader, Writer, LINGER};
-use super::transport::{Stream, READ};
+use super::transport::{Stream, Watch, READ};
 use crate::error::Error;
 use crate::session::Session;
 use bytes::{Buf, BytesMut};
@@ -47,7 +47,7 @@ struct Pump<'a, H: Hub> {
     hub: &'a Arc<H>,
     stream: Stream,
     linger_until: Option<Instant>,
-    /// When to look whether the Lua thread still reads a socket that it has the watch over.
+    /// When to look at a socket that the runtime does not watch, and whether the Lua thread does.
     lease_check: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -119,6 +119,9 @@ pub(super) fn step<H: Hub>(
             reader.accepted = true;
             connection.accepted.fetch_add(1, Ordering::Relaxed);
         }
+        connection
+            .unhurried
+            .store(session.unhurried(), Ordering::Relaxed);
         session.finished() && !hub.has_more()
     };
     hub.deliver(events);
@@ -225,7 +228,13 @@ impl<H: Hub> Pump<'_, H> {
             return Ok(0);
         }
         let connection = self.hub.connection();
-        match receive(reader, |input| self.stream.poll_read(cx, input)) {
+        let unhurried = connection.unhurried.load(Ordering::Relaxed);
+        let arrived = receive(reader, |input| match (&mut self.stream, unhurried) {
+            // It is not watched, but looked at now and then.
+            (Stream::Plain(socket), true) => socket.read_now(input),
+            (stream, _) => stream.poll_read(cx, input),
+        });
+        match arrived {
             Poll::Pending => {
                 give_buffer_back(reader);
                 Ok(0)
@@ -249,22 +258,11 @@ impl<H: Hub> Pump<'_, H> {
         }
         self.linger_until = self.linger_until.filter(|until| *until > now);
         let mut writer = connection.writer();
+        let watch = self.choose_watch(now, !writer.out.is_empty());
         if let Stream::Plain(socket) = &mut self.stream {
-            let lease = connection.lease();
-            let blocked = !writer.out.is_empty();
-            let due = self.lease_check.is_none_or(|at| at <= now);
-            if lease == Lease::Wanted && !blocked {
-                socket.let_go();
-                connection.set_lease(Lease::Held);
-                self.lease_check = Some(now + LINGER);
-            } else if lease == Lease::Held && (blocked || (due && !connection.take_lease_used())) {
-                // The Lua thread has gone elsewhere, or the socket takes no more for now.
-                socket.take_back()?;
-                connection.set_lease(Lease::None);
-                self.lease_check = None;
+            if socket.set_watch(watch)? && watch != Watch::Nothing {
+                // What has come meanwhile is to be noticed.
                 return Ok(true);
-            } else if lease == Lease::Held && due {
-                self.lease_check = Some(now + LINGER);
             }
         }
         connection.signal.set(match self.linger_until {
@@ -286,6 +284,38 @@ impl<H: Hub> Pump<'_, H> {
         }
         self.hub.deliver(events);
         Ok(!writer.out.is_empty())
+    }
+
+    /// Who looks after a bare socket from here on: the runtime, the Lua thread that holds a lease,
+    /// or nobody but the clock.
+    fn choose_watch(&mut self, now: Instant, blocked: bool) -> Watch {
+        let connection = self.hub.connection();
+        let unhurried = connection.unhurried.load(Ordering::Relaxed);
+        let due = self.lease_check.is_none_or(|at| at <= now);
+        let lease = match connection.lease() {
+            Lease::None => Lease::None,
+            // The Lua thread cannot wait for room to write, and does not watch what is not urgent.
+            _ if blocked || unhurried => Lease::None,
+            Lease::Wanted => {
+                connection.take_lease_used();
+                Lease::Held
+            }
+            // The Lua thread has gone elsewhere.
+            Lease::Held if due && !connection.take_lease_used() => Lease::None,
+            Lease::Held => Lease::Held,
+        };
+        connection.set_lease(lease);
+        if lease == Lease::None && !unhurried {
+            self.lease_check = None;
+            return Watch::All;
+        }
+        if due {
+            self.lease_check = Some(now + LINGER);
+        }
+        match blocked {
+            true => Watch::Writes,
+            false => Watch::Nothing,
+        }
     }
 
     /// Sets the timer; true: it is due already.

@@ -6,6 +6,7 @@ use super::transport::Plain;
 use std::io;
 use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
 
 /// Has `in_child` called in every child process from now on, before `fork()` returns there.
 ///
@@ -24,10 +25,10 @@ pub(super) fn at_fork(in_child: extern "C" fn()) {
 ///
 /// # Errors
 /// The process has no memory or descriptor left.
-pub(super) fn watch(socket: Arc<Plain>) -> io::Result<AsyncFd<Arc<Plain>>> {
+pub(super) fn watch(socket: Arc<Plain>, interest: Interest) -> io::Result<AsyncFd<Arc<Plain>>> {
     // SAFETY: the descriptor must stay open, and the same, while it is registered. `Plain` owns its
     // socket, gives out only borrows of it, and always names that one descriptor; the `AsyncFd`
     // keeps the `Plain` alive, and drops its registration before that.
-    let watch = unsafe { AsyncFd::register(socket) }?;
+    let watch = unsafe { AsyncFd::register_with_interest(socket, interest) }?;
     Ok(watch)
 }

@@ -11,7 +11,7 @@ use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest};
 
 /// Bytes read at a time.
 pub(super) const READ: usize = 64 * 1024;
@@ -75,38 +75,66 @@ impl AsRawFd for Plain {
     }
 }
 
+/// What the runtime watches a bare socket for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// For all that happens.
+    All,
+    /// For room to write; reads are never ready.
+    Writes,
+    /// For nothing: reads are never ready, and writes that block are not either.
+    Nothing,
+}
+
 /// A bare socket, and the runtime's watch over it.
 pub struct Watched {
     socket: Arc<Plain>,
-    /// None while another thread watches it: reads and writes are then pending without end.
-    watch: Option<AsyncFd<Arc<Plain>>>,
+    watch: Watch,
+    registered: Option<AsyncFd<Arc<Plain>>>,
 }
 
 impl Watched {
     fn new(socket: Plain) -> io::Result<Self> {
-        let socket = Arc::new(socket);
-        let watch = Some(sys::watch(socket.clone())?);
-        Ok(Watched { socket, watch })
+        let mut watched = Watched {
+            socket: Arc::new(socket),
+            watch: Watch::Nothing,
+            registered: None,
+        };
+        watched.set_watch(Watch::All)?;
+        Ok(watched)
     }
 
-    /// Leaves the watch to another thread.
-    pub fn let_go(&mut self) {
-        self.watch = None;
-    }
-
-    /// Watches again; what has come meanwhile is noticed.
+    /// Changes what is watched for; what has come before is noticed. True: it is a change.
     ///
     /// # Errors
     /// The process has no memory or descriptor left.
-    pub fn take_back(&mut self) -> io::Result<()> {
-        if self.watch.is_none() {
-            self.watch = Some(sys::watch(self.socket.clone())?);
+    pub fn set_watch(&mut self, watch: Watch) -> io::Result<bool> {
+        if watch == self.watch {
+            return Ok(false);
         }
-        Ok(())
+        // The old registration goes first: a descriptor is registered once.
+        self.registered = None;
+        self.registered = match watch {
+            Watch::All => Some(Interest::READABLE | Interest::WRITABLE),
+            Watch::Writes => Some(Interest::WRITABLE),
+            Watch::Nothing => None,
+        }
+        .map(|interest| sys::watch(self.socket.clone(), interest))
+        .transpose()?;
+        self.watch = watch;
+        Ok(true)
+    }
+
+    /// Reads what is there, watched or not.
+    pub fn read_now(&self, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        match self.socket.try_read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            done => Poll::Ready(done),
+        }
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
-        let Some(watch) = &self.watch else {
+        let (Watch::All, Some(watch)) = (self.watch, &self.registered) else {
             return Poll::Pending;
         };
         loop {
@@ -121,7 +149,7 @@ impl Watched {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Some(watch) = &self.watch else {
+        let Some(watch) = &self.registered else {
             return match self.socket.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
                 done => Poll::Ready(done),

@@ -30,6 +30,9 @@ use std::time::Instant;
 /// lost with it, so it is not given more than it needs to be busy.
 const CHUNK: usize = 64 * 1024;
 
+/// So many posts keep a server busy for a millisecond or more.
+const RUSH: u32 = 4096;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Offline,
@@ -276,6 +279,12 @@ impl Session for Redis {
 
     fn accepted(&self) -> bool {
         self.stage == Stage::Ready
+    }
+
+    fn unhurried(&self) -> bool {
+        // Answers come in order: whoever waits, waits for these posts first.
+        let under_way = matches!(self.expected.front(), Some(&Expected::Posts(n)) if n >= RUSH);
+        under_way && self.subscriptions.is_empty()
     }
 
     fn finished(&self) -> bool {

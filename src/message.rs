@@ -147,7 +147,7 @@ impl Value {
 pub enum State {
     /// The broker has accepted the handshake.
     Connected,
-    /// The connection broke; the driver tries again.
+    /// The connection broke, or a try to make one failed; the driver tries again.
     Lost,
     /// No more tries: every ticket has been answered with the error.
     Failed,

@@ -27,10 +27,10 @@ end
 -- the broker returns nil, err, code; whoever waits in start() gets what follows.
 local function finish(self, state, err, code, ...)
   self.state = state
-  self.publish = function()
+  self.core_publish = function()
     return nil, err, code
   end
-  publishers[self] = self.publish
+  publishers[self] = self.core_publish
   local starters = self.starters
   self.starters = {}
   for _, record in ipairs(starters) do
@@ -207,17 +207,19 @@ local function close_connections(self, seconds)
   local left, ok, err, code = 0, true, nil, nil
   for _, connection in ipairs { self.core, self.reader } do
     local ticket = dispatch.ticket()
-    if connection:close(ticket, seconds) then
-      left = left + 1
-      dispatch.pending(ticket, function(record)
-        left = left - 1
-        if connection == self.core then
-          ok, err, code = record[1], record[2], record[3]
-        end
-        if left == 0 then
-          closed(self, ok, err, code)
-        end
-      end)
+    dispatch.pending(ticket, function(record)
+      left = left - 1
+      if connection == self.core then
+        ok, err, code = record[1], record[2], record[3]
+      end
+      if left == 0 then
+        closed(self, ok, err, code)
+      end
+    end)
+    left = left + 1
+    if not connection:close(ticket, seconds) then
+      dispatch.withdraw(ticket)
+      left = left - 1
     end
   end
   if left == 0 then
@@ -319,7 +321,7 @@ local function make(protocol, given)
     dispatch = dispatch,
     core = connection,          -- publishes
     source = connection,        -- subscribes: the same, or `reader`
-    publish = connection.publish,
+    core_publish = connection.publish,
     address = address(flat),
     overflow = flat.overflow,
     timeout = flat.timeout,
@@ -340,7 +342,7 @@ local function make(protocol, given)
       return core.client(protocol.name, flat)
     end,
   }, protocol.metatable)
-  publishers[self] = self.publish
+  publishers[self] = self.core_publish
   dispatch.enter(connection.id, self)
   return self
 end

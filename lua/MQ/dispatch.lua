@@ -393,6 +393,14 @@ local function open(port)
     return record
   end
 
+  --- The command of that ticket was not accepted: no answer will come.
+  function dispatch.withdraw(ticket)
+    if waiting[ticket] then
+      waiting[ticket] = nil
+      outstanding = outstanding - 1
+    end
+  end
+
   --- Waits for a ticket's record, at most `seconds` where given: true, detail or nil, err, code, detail.
   function dispatch.answer(record, seconds)
     if await(record, seconds) then
@@ -407,12 +415,6 @@ local function open(port)
     end
     return nil, record.stuck or "nothing is left that could answer: the process has been forked",
       record.stuck and "invalid" or "closed"
-  end
-  local pending, result = dispatch.pending, dispatch.answer
-
-  --- Both at once.
-  function dispatch.wait(ticket, seconds)
-    return result(pending(ticket), seconds)
   end
 
   -- Address → { client → how many of its subscriptions there wait for their confirmation }, and who waits for those.

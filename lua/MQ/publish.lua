@@ -20,7 +20,7 @@ local function next_in_line(self)
   if record then
     self.dispatch.complete(record, true)
   else
-    publishers[self] = self.publish
+    publishers[self] = self.core_publish
   end
 end
 
@@ -55,7 +55,7 @@ local function publish_with_patience(self, pattern, data, ticket, flags)
       break
     end
     record.done = nil
-    ok, err, code = self.publish(pattern, data, ticket, flags)
+    ok, err, code = self.core_publish(pattern, data, ticket, flags)
   end
   leave_line(self, record)
   if code ~= "full" or #self.blocked == 0 then
@@ -113,16 +113,18 @@ function methods:emit(pattern, data, opt)
     dispatch.let_pass(self)
   end
   local ticket = dispatch.ticket()
+  local record = dispatch.pending(ticket)
   local ok, err, code = publishers[self](pattern, data, ticket, flags)
   if not ok then
     if code == "full" and self.overflow == "block" then
       ok, err, code = publish_with_patience(self, pattern, data, ticket, flags)
     end
     if not ok then
+      dispatch.withdraw(ticket)
       return nil, err, code
     end
   end
-  return dispatch.wait(ticket)
+  return dispatch.answer(record)
 end
 
 --- Waits until every post so far has its answer. true; nil, err, failed, code, where `failed` says how many posts
@@ -134,8 +136,10 @@ function methods:flush(seconds)
   check_seconds(seconds, "flush")
   local dispatch = self.dispatch
   local ticket = dispatch.ticket()
+  local record = dispatch.pending(ticket)
   local ok, err, code = self.core:flush(ticket)
   if not ok then
+    dispatch.withdraw(ticket)
     local failure = self.failure
     if failure then
       err, code = failure[1], failure[2]
@@ -143,7 +147,7 @@ function methods:flush(seconds)
     return nil, err, 0, code
   end
   local failed
-  ok, err, code, failed = dispatch.wait(ticket, seconds)
+  ok, err, code, failed = dispatch.answer(record, seconds)
   if ok then
     return true
   end

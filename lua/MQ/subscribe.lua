@@ -88,17 +88,19 @@ end
 local function confirm(self, subscription)
   local dispatch = self.dispatch
   local ticket = dispatch.ticket()
-  local ok, err, code = submit(self, subscription, ticket)
-  if not ok then
-    settle(self, subscription, nil, err, code)
-    return nil, err, code
-  end
-  subscription.ticket = ticket
-  dispatch.asking(self, true)
   local record = dispatch.pending(ticket, function(record)
     dispatch.asking(self, false)
     settle(self, subscription, record[1], record[2], record[3])
   end)
+  dispatch.asking(self, true)
+  local ok, err, code = submit(self, subscription, ticket)
+  if not ok then
+    dispatch.withdraw(ticket)
+    dispatch.asking(self, false)
+    settle(self, subscription, nil, err, code)
+    return nil, err, code
+  end
+  subscription.ticket = ticket
   ok, err, code = dispatch.answer(record)
   if ok then
     return true
@@ -201,10 +203,14 @@ function methods:off(pattern, fn)
       found = found or any
       if last then
         drop(self, subscription)
-        local ticket = self.dispatch.ticket()
+        local dispatch = self.dispatch
+        local ticket = dispatch.ticket()
+        local record = dispatch.pending(ticket)
         ok, err, code = self.source:unsubscribe(ticket, subscription.key)
         if ok then
-          ok, err, code = self.dispatch.wait(ticket)
+          ok, err, code = dispatch.answer(record)
+        else
+          dispatch.withdraw(ticket)
         end
       end
     end

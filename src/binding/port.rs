@@ -29,6 +29,10 @@ struct Pulling {
     delivery: Delivery,
     record: usize,
     byte: usize,
+    /// An event of it is being pushed while a finalizer pulls: it must stay where it is.
+    pinned: bool,
+    /// Used up while pinned.
+    retired: Vec<Delivery>,
 }
 
 /// An event that points into what the consumer holds; good until the next call of
@@ -153,6 +157,11 @@ impl Consumer {
             return true;
         }
         (pulling.record, pulling.byte) = (0, 0);
+        if pulling.pinned {
+            let mut used_up = std::mem::take(&mut pulling.delivery);
+            used_up.release();
+            pulling.retired.push(used_up);
+        }
         self.port().take(&mut pulling.delivery)
     }
 
@@ -160,12 +169,20 @@ impl Consumer {
     #[inline]
     pub(super) fn pushed(&self) {
         self.busy.set(false);
+        let pulling = &mut *self.pulling.borrow_mut();
+        if pulling.pinned {
+            pulling.pinned = false;
+            pulling.retired.clear();
+        }
     }
 
     /// Blocks until [`Consumer::pull`] has something; see [`Waiter::wait`].
     fn wait(&self, seconds: Option<f64>) -> bool {
-        // An error raised while an event was pushed may have left it set.
-        self.busy.set(false);
+        // A finalizer that ran while an event was pushed waits for an answer: it may pull, and what
+        // is being pushed stays where it is until that is done.
+        if self.busy.replace(false) {
+            self.pulling.borrow_mut().pinned = true;
+        }
         if self.port().is_ours() && self.has_more() {
             self.waiter.push();
             return true;

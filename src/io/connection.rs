@@ -192,8 +192,10 @@ impl<S: Session + ?Sized> Connection<S> {
 
     /// A new connection begins, or the last one has ended.
     pub(super) fn reset(&self, direct: Option<Arc<Plain>>) {
-        *self.reader() = Reader::default();
-        *self.writer() = Writer {
+        // Both at once: nobody may read the old socket for the new connection.
+        let (mut reader, mut writer) = (self.reader(), self.writer());
+        *reader = Reader::default();
+        *writer = Writer {
             out: BytesMut::new(),
             direct,
         };

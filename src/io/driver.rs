@@ -137,9 +137,11 @@ impl Driver {
             let mut session = self.link.connection().session();
             let accepted = session.accepted();
             session.disconnected(&error, &mut events);
-            if accepted {
-                let seconds = delay.map_or(-1.0, |delay| delay.as_secs_f64());
-                events.state(State::Lost, Some(&error), seconds);
+            // Also where there was none yet: whoever asked to be told hears of each failed try.
+            match delay {
+                Some(delay) => events.state(State::Lost, Some(&error), delay.as_secs_f64()),
+                None if accepted => events.state(State::Lost, Some(&error), -1.0),
+                None => {}
             }
         }
         self.link.deliver(events);

@@ -67,6 +67,11 @@ impl Delivery {
     /// Tells the producers that their messages are consumed, and empties itself.
     fn settle(&mut self) {
         self.batch.clear();
+        self.release();
+    }
+
+    /// Tells the producers that their messages are consumed.
+    pub fn release(&mut self) {
         for (producer, share) in self.shares.drain(..) {
             let backlog = producer.backlog();
             backlog.messages.fetch_sub(share.messages, Ordering::SeqCst);

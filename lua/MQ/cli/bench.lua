@@ -67,7 +67,7 @@ end
 function bench.emit(loop, url, channel, count, payload)
   local mq = assert(cli.connect(url))
   assert(mq:emit(channel, payload))
-  local each = math.floor(count / 5 / 100)
+  local each = math.max(math.floor(count / 5 / 100), 1)
   local waiter, left = loop.running(), 100
   local begun = core.now()
   for _ = 1, 100 do
@@ -91,7 +91,7 @@ end
 
 function bench.latency(loop, url, channel, count, payload)
   local mq = assert(cli.connect(url))
-  local rounds = math.floor(count / 20)
+  local rounds = math.max(math.floor(count / 20), 1)
   local times, sent = {}, nil
   local waiter = loop.running()
   assert(mq:on(channel, function(msg)

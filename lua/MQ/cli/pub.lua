@@ -52,7 +52,7 @@ local function publish_lines(mq, pattern, json)
       terminal.progress(("%d messages, %.0f/s"):format(sent, sent / (shown - begun)))
     end
   end
-  local ok, err, failed = mq:flush()
+  local ok, err, failed = mq:flush(60)
   terminal.clear()
   failed = refused + (ok and 0 or failed)
   if json then

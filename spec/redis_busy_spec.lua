@@ -219,4 +219,47 @@ describe("MQ.redis in a busy program:", function()
     timer:stop()
     assert.is_true(ticks >= 5, ticks .. " ticks")
   end)
+
+  it("a finalizer that waits for an answer disturbs no message that is under way", function()
+    if _VERSION == "Lua 5.2" or _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
+      return pending("a finalizer cannot wait here: its error goes to whoever allocates")
+    end
+    local collected, sender, receiver = client(server), client(server), client(server)
+    local newproxy = rawget(_G, "newproxy")   -- 5.1 and LuaJIT know finalizers of userdata only
+    local waiting, finalized = false, 0
+    local function finalize()
+      if not waiting then
+        waiting = true
+        finalized = finalized + 1
+        collected:emit("/finalized", "")
+        waiting = false
+      end
+    end
+    local function litter()
+      if newproxy then
+        getmetatable(newproxy(true)).__gc = finalize
+      else
+        setmetatable({}, { __gc = finalize })
+      end
+    end
+    assert(collected:emit("/finalized", ""))
+    local seen, count, wrong = {}, 0, {}
+    assert(receiver:on("/gc/*", function(message)
+      local number, rest = message.payload:match("^(%d+):(.*)$")
+      if not number or seen[number] or message.source ~= "/gc/" .. number or rest ~= number:rep(40) then
+        wrong[#wrong + 1] = message.source .. " " .. message.payload:sub(1, 60)
+      end
+      seen[number or ""] = true
+      count = count + 1
+      if count % 5 == 0 then
+        litter()
+      end
+    end))
+    for i = 1, 10000 do
+      assert(sender:post("/gc/" .. i, i .. ":" .. tostring(i):rep(40)))
+    end
+    eventually(function() return count == 10000 end, 30)
+    assert.same({}, wrong)
+    assert.is_true(finalized > 0)
+  end)
 end)

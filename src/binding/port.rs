@@ -165,10 +165,19 @@ impl Consumer {
         self.port().take(&mut pulling.delivery)
     }
 
-    /// The pulled event is no longer needed.
+    /// Whether somebody is in the middle of pushing an event: a finalizer of its pulls this one.
     #[inline]
-    pub(super) fn pushed(&self) {
+    pub(super) fn is_nested(&self) -> bool {
+        self.pulling.borrow().pinned
+    }
+
+    /// The pulled event is no longer needed; `nested` as it was before the pull.
+    #[inline]
+    pub(super) fn pushed(&self, nested: bool) {
         self.busy.set(false);
+        if nested {
+            return;
+        }
         let pulling = &mut *self.pulling.borrow_mut();
         if pulling.pinned {
             pulling.pinned = false;
@@ -177,10 +186,18 @@ impl Consumer {
     }
 
     /// Blocks until [`Consumer::pull`] has something; see [`Waiter::wait`].
-    fn wait(&self, seconds: Option<f64>) -> bool {
-        // A finalizer that ran while an event was pushed waits for an answer: it may pull, and what
-        // is being pushed stays where it is until that is done.
-        if self.busy.replace(false) {
+    /// `outermost`: no other loop waits below this one, so no event can be in the middle of being
+    /// pushed.
+    fn wait(&self, seconds: Option<f64>, outermost: bool) -> bool {
+        let busy = self.busy.replace(false);
+        if outermost {
+            // What an error within a push has left behind.
+            let pulling = &mut *self.pulling.borrow_mut();
+            pulling.pinned = false;
+            pulling.retired.clear();
+        } else if busy {
+            // A finalizer that ran while an event was pushed waits for an answer: it may pull, and
+            // what is being pushed stays where it is until that is done.
             self.pulling.borrow_mut().pinned = true;
         }
         if self.port().is_ours() && self.has_more() {
@@ -222,9 +239,12 @@ impl UserData for Handle {
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("wait", |_, this, seconds: Option<f64>| {
-            Ok(this.consumer.wait(seconds))
-        });
+        methods.add_method(
+            "wait",
+            |_, this, (seconds, outermost): (_, Option<bool>)| {
+                Ok(this.consumer.wait(seconds, outermost.unwrap_or(false)))
+            },
+        );
         methods.add_method("push", |_, this, ()| {
             this.consumer.waiter.push();
             Ok(())

@@ -4,8 +4,9 @@
 //! The rules that make the `unsafe` here sound:
 //! - No Rust value with a destructor lives across a call of Lua that may raise, since Lua leaves
 //!   by longjmp: all work in Rust is done first, in `catch_unwind`, and yields plain pointers.
-//! - What these point into is held by the consumer or the client until its next call; Lua may run
-//!   finalizers that make such a call, which is why [`Consumer::pull`] refuses while busy.
+//! - What these point into is held by the consumer or the client until its next call. Lua may run
+//!   finalizers in between: one that just pulls gets nothing, and for one that waits the consumer
+//!   keeps in place what is being pushed ([`Consumer::is_nested`]).
 //! - The object behind an upvalue is owned by a full userdata, which a closure keeps from being
 //!   freed; its `__gc` leaves null behind, for other finalizers that still call the closure.
 //! - A panic becomes a Lua error: unwinding into Lua would end the process.
@@ -103,7 +104,8 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
         let Some(consumer) = upvalue::<Consumer>(state) else {
             return 0;
         };
-        let Ok(pulled) = catch_unwind(AssertUnwindSafe(|| consumer.pull())).map_err(drop) else {
+        let work = || (consumer.is_nested(), consumer.pull());
+        let Ok((nested, pulled)) = catch_unwind(AssertUnwindSafe(work)).map_err(drop) else {
             return panicked(state);
         };
         let values = match pulled {
@@ -168,7 +170,7 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 6
             }
         };
-        consumer.pushed();
+        consumer.pushed(nested);
         values
     }
 }

@@ -165,7 +165,7 @@ local function new(clock)
       elseif not watchers_alive() then
         return false
       end
-      if wait(seconds) then
+      if wait(seconds, depth == 1) then
         run_watchers()
       end
     end
@@ -322,7 +322,7 @@ local core = require "MQ.core"
 
 return new {
   now = core.now,
-  wait = function(seconds)
-    return core.port():wait(seconds)
+  wait = function(seconds, outermost)
+    return core.port():wait(seconds, outermost)
   end,
 }

@@ -77,11 +77,14 @@ describe("MQ.redis", function()
 
     it("posts that were queued count as failed", function()
       local mq = client(server, { auth = "wrong" })
+      local accepted = 0
       for _ = 1, 10 do
-        mq:post("x", "")
+        -- once the login has failed, a post is refused at once, and is none that a flush has to tell of
+        accepted = accepted + (mq:post("x", "") and 1 or 0)
       end
+      assert.is_true(accepted > 0)
       local ok, err, failed, code = mq:flush(5)
-      assert.same({ "nil", "string", 10, "auth" }, { type(ok), type(err), failed, code })
+      assert.same({ "nil", "string", accepted, "auth" }, { type(ok), type(err), failed, code })
     end)
 
     it("tells on_error, or stderr where nobody waits", function()

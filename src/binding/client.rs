@@ -46,9 +46,11 @@ impl Client {
             flags,
             options: None,
         };
+        // In this order: the first message is accepted before a connection can have failed.
         let outcome = self
-            .ensure_started()
-            .and_then(|()| self.link.publish(publish));
+            .link
+            .publish(publish)
+            .and_then(|()| self.ensure_started());
         if outcome.is_ok() {
             self.consumer.waiter.touch(&self.link, &self.epoch);
         }
@@ -65,8 +67,8 @@ impl Client {
 
     #[inline]
     fn submit(&self, command: Command<'_>) -> Result<(), Error> {
-        self.ensure_started()?;
         self.link.submit(command)?;
+        self.ensure_started()?;
         self.consumer.waiter.touch(&self.link, &self.epoch);
         Ok(())
     }

@@ -21,6 +21,9 @@ const FEW: usize = 32;
 /// watch for a while.
 const STREAK: u32 = 8;
 
+/// The longest wait before the caller has another look.
+const ROUND: Duration = Duration::from_secs(1);
+
 /// A client that has begun to connect, and how lively it is.
 struct Attached {
     link: Arc<Link>,
@@ -113,7 +116,7 @@ impl Waiter {
     }
 
     /// Pushes, then blocks until the port has events, for `seconds` at most; false when the time
-    /// is over, or early when a signal handler ran.
+    /// is over, or early: when a signal handler ran, and after a second at the latest.
     pub fn wait(&self, seconds: Option<f64>) -> bool {
         if !self.port.is_ours() {
             return false;
@@ -122,7 +125,10 @@ impl Waiter {
         let limit = seconds
             .filter(|seconds| seconds.is_finite())
             .map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1.0e9)));
-        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        // A signal that comes just before the thread blocks interrupts nothing; the caller's loop
+        // must come round for the interpreter to see it.
+        let limit = limit.map_or(ROUND, |limit| limit.min(ROUND));
+        let until = Instant::now().checked_add(limit);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             match self.wait_once(left) {

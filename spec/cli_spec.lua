@@ -121,7 +121,9 @@ describe("mq run", function()
       cf.fork(function() cf.sleep(0.001) print "forked" end)
       print "main ends"
     ]]
-    assert.same({ 0, "main ends\nforked\ntick 1\ntick 2\n" }, { code, out })
+    assert.equal(0, code)
+    assert.equal("main ends\ntick 1\ntick 2\n", (out:gsub("forked\n", "")))
+    assert.matches("forked\n", out)   -- before a tick or after it
   end)
 
   it("ends where everybody waits for nothing", function()

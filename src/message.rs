@@ -45,6 +45,32 @@ pub enum Command<'a> {
         /// Fails where something could not be sent.
         ticket: Ticket,
     },
+    /// Tell the broker how a message fared. Never answered; one of a session that is over is
+    /// ignored.
+    Acknowledge {
+        /// As the message's record names it.
+        id: u64,
+        /// How it fared.
+        verdict: Verdict,
+    },
+    /// What only one protocol knows.
+    Custom {
+        /// Answered as the protocol says.
+        ticket: Ticket,
+        /// Which of them.
+        verb: &'a [u8],
+        /// What it needs.
+        options: &'a Value,
+    },
+}
+
+/// How a message fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has been dealt with.
+    Accept,
+    /// It could not be dealt with.
+    Reject,
 }
 
 /// One message on its way out.
@@ -162,6 +188,8 @@ pub enum State {
     Split,
     /// The broker refused to renew the subscription named by the number; it is gone.
     Unsubscribed,
+    /// The broker asks for something before it lets the client in; the detail is the question.
+    Challenge,
 }
 
 impl State {
@@ -176,6 +204,7 @@ impl State {
             State::Dropped => "dropped",
             State::Split => "split",
             State::Unsubscribed => "unsubscribed",
+            State::Challenge => "challenge",
         }
     }
 }
@@ -200,8 +229,8 @@ pub enum Record {
         source: u32,
         /// Length of the payload.
         payload: u32,
-        /// The rest; boxed to keep a record small.
-        meta: Box<Meta>,
+        /// The rest.
+        meta: Meta,
     },
     /// A command succeeded.
     Answered {
@@ -233,6 +262,8 @@ pub enum Record {
         text: u32,
         /// A number that belongs to the state.
         number: f64,
+        /// What else belongs to it, in place of the number.
+        detail: Option<Box<Value>>,
     },
 }
 
@@ -241,10 +272,10 @@ pub enum Record {
 pub struct Meta {
     /// The protocol's own bits (MQTT: QoS, retain, dup).
     pub flags: u32,
-    /// What an acknowledgement names.
+    /// What an acknowledgement names; 0 where none is expected.
     pub id: u64,
-    /// Headers or properties.
-    pub extra: Value,
+    /// Headers or properties; boxed to keep a record small.
+    pub extra: Option<Box<Value>>,
 }
 
 /// Events in order: a byte arena and a list of records, so that a message costs no allocation.
@@ -321,7 +352,7 @@ impl Batch {
                 key,
                 source: source.len() as u32,
                 payload: payload.len() as u32,
-                meta: Box::new(meta),
+                meta,
             };
         }
     }
@@ -349,6 +380,21 @@ impl Batch {
 
     /// The client is in a new state.
     pub fn state(&mut self, state: State, cause: Option<&Error>, number: f64) {
+        self.push_state(state, cause, number, None);
+    }
+
+    /// The client is in a new state, of which there is more to tell.
+    pub fn state_with(&mut self, state: State, detail: Value) {
+        self.push_state(state, None, 0.0, Some(Box::new(detail)));
+    }
+
+    fn push_state(
+        &mut self,
+        state: State,
+        cause: Option<&Error>,
+        number: f64,
+        detail: Option<Box<Value>>,
+    ) {
         let text = cause.map_or("", |error| error.text.as_str());
         self.bytes.extend_from_slice(text.as_bytes());
         self.records.push(Record::State {
@@ -357,6 +403,7 @@ impl Batch {
             code: cause.map(|error| error.code),
             text: text.len() as u32,
             number,
+            detail,
         });
     }
 

@@ -43,8 +43,18 @@ pub trait Session: Send {
     ) -> Result<(), Error>;
 
     /// Appends bytes to send to `out`; may stop at a chunk, so call it again once `out` is
-    /// written. What it appended counts as sent.
-    fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut);
+    /// written: where it finds `out` empty, what it appended before has been.
+    fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut, events: &mut Self::Events);
+
+    /// Appends the last words on a connection that the session has given up, where the protocol
+    /// has any: called once [`Session::receive`] or [`Session::expire`] has failed.
+    fn farewell(&mut self, _out: &mut BytesMut) {}
+
+    /// Where to turn at once, in place of a pause and a word to the owner: asked after a
+    /// connection has failed, before [`Session::disconnected`].
+    fn detour(&mut self) -> Option<Detour> {
+        None
+    }
 
     /// When [`Session::expire`] wants to be called next.
     fn deadline(&self) -> Option<Instant>;
@@ -73,6 +83,15 @@ pub trait Session: Send {
 
     /// All is said: once what is in the out-buffer is written, the connection may be closed.
     fn finished(&self) -> bool;
+}
+
+/// What the session has learned from a connection that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detour {
+    /// The same peer may take another handshake.
+    Again,
+    /// The peer names others, as `host` or `host:port`.
+    Elsewhere(Vec<String>),
 }
 
 /// A session that a program commands through the neutral vocabulary.

@@ -71,7 +71,7 @@ impl<C: Client, P: Peer> Pair<C, P> {
     /// Moves bytes to and fro until both ends are silent.
     pub(crate) fn settle(&mut self) -> Result<&mut Self, Error> {
         loop {
-            self.client.poll_transmit(self.now, &mut self.to_peer);
+            self.transmit();
             if self.to_peer.is_empty() && self.to_client.is_empty() {
                 return Ok(self);
             }
@@ -86,8 +86,15 @@ impl<C: Client, P: Peer> Pair<C, P> {
 
     /// What the client sends from now on does not reach the peer.
     pub(crate) fn transmit_into_the_void(&mut self) {
-        self.client.poll_transmit(self.now, &mut self.to_peer);
+        self.transmit();
         self.to_peer.clear();
+    }
+
+    fn transmit(&mut self) {
+        let mut events = self.events();
+        self.client
+            .poll_transmit(self.now, &mut self.to_peer, &mut events);
+        self.note(&events);
     }
 
     /// Bytes that the peer did not send.
@@ -117,7 +124,7 @@ impl<C: Client, P: Peer> Pair<C, P> {
             self.note(&events);
             outcome?;
             if self.online {
-                self.client.poll_transmit(self.now, &mut self.to_peer);
+                self.transmit();
             }
         }
         self.now = end;

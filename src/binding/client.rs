@@ -9,7 +9,7 @@ use crate::io::driver;
 use crate::io::endpoint::Endpoint;
 use crate::io::link::{Bounds, Link};
 use crate::io::staging::QueueBounds;
-use crate::message::{Command, Publish, Value};
+use crate::message::{Command, Publish, Value, Verdict};
 use mlua::prelude::{Lua, LuaFunction, LuaResult, LuaString, LuaTable, LuaValue};
 use mlua::{AnyUserData, IntoLuaMulti, MultiValue, UserData, UserDataFields, UserDataMethods};
 use std::cell::{Cell, RefCell};
@@ -60,6 +60,13 @@ impl Client {
         })
     }
 
+    /// Says how a message fared: the hot path of acknowledged ones.
+    #[inline]
+    pub(super) fn acknowledge(&self, id: u64, verdict: Verdict) {
+        self.link.acknowledge(id, verdict);
+        self.consumer.waiter.touch(&self.link, &self.epoch);
+    }
+
     /// Where the text of the last error lies until the next call.
     pub(super) fn failure(&self) -> *const [u8] {
         self.failure.borrow().as_bytes()
@@ -104,16 +111,17 @@ impl Drop for Client {
     }
 }
 
-/// The userdata that Lua sees as a client: it owns the client together with `publish`, and ends
+/// The userdata that Lua sees as a client: it owns the client together with its functions, and ends
 /// it when Lua forgets both.
 struct Handle {
     client: Rc<Client>,
     publish: LuaFunction,
+    acknowledge: LuaFunction,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // `publish` is of no use alone: it must not delay the end.
+        // The functions are of no use alone: it must not delay the end.
         self.client.abandon();
     }
 }
@@ -147,7 +155,12 @@ pub(super) fn create(lua: &Lua, (protocol, options): (String, LuaTable)) -> LuaR
         failure: RefCell::default(),
     });
     let publish = raw::publish_function(lua, client.clone())?;
-    let handle: AnyUserData = lua.create_userdata(Handle { client, publish })?;
+    let acknowledge = raw::acknowledge_function(lua, client.clone())?;
+    let handle: AnyUserData = lua.create_userdata(Handle {
+        client,
+        publish,
+        acknowledge,
+    })?;
     handle.into_lua_multi(lua)
 }
 
@@ -156,6 +169,7 @@ impl UserData for Handle {
         fields.add_meta_field("__name", "MQ.core.client");
         fields.add_field_method_get("id", |_, this| Ok(this.client.link.id()));
         fields.add_field_method_get("publish", |_, this| Ok(this.publish.clone()));
+        fields.add_field_method_get("acknowledge", |_, this| Ok(this.acknowledge.clone()));
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
@@ -180,6 +194,18 @@ impl UserData for Handle {
                 this.client.submit(Command::Unsubscribe { ticket, key }),
             )
         });
+        methods.add_method(
+            "command",
+            |lua, this, (ticket, verb, options): (u64, LuaString, LuaValue)| {
+                let options = convert::to_value(&options)?;
+                let command = Command::Custom {
+                    ticket,
+                    verb: &verb.as_bytes(),
+                    options: &options,
+                };
+                answer(lua, this.client.submit(command))
+            },
+        );
         methods.add_method("flush", |lua, this, ticket: u64| {
             answer(lua, this.client.submit(Command::Flush { ticket }))
         });

@@ -1,6 +1,6 @@
 //! The only code that knows Lua: `MQ.core`, the surface that `lua/MQ/*.lua` is built on.
 //!
-//! `port.next` and `client.publish`, called for every message, are raw C functions ([`raw`]);
+//! `port.next`, `client.publish` and `client.acknowledge`, called for every message, are raw C functions ([`raw`]);
 //! everything else goes through mlua's safe API.
 
 mod client;

@@ -62,6 +62,7 @@ pub(super) enum Pulled {
         code: Option<Code>,
         text: *const [u8],
         number: f64,
+        detail: Option<*const Value>,
     },
 }
 
@@ -113,7 +114,7 @@ impl Consumer {
                 key: *key,
                 source: cut(*source),
                 payload: cut(*payload),
-                meta: Some(&raw const **meta),
+                meta: Some(meta),
             },
             Record::Answered { ticket, detail } => Pulled::Answered {
                 ticket: *ticket,
@@ -136,12 +137,14 @@ impl Consumer {
                 code,
                 text,
                 number,
+                detail,
             } => Pulled::State {
                 client: *client,
                 state: *state,
                 code: *code,
                 text: cut(*text),
                 number: *number,
+                detail: detail.as_deref().map(|detail| detail as *const Value),
             },
         };
         pulling.record += 1;

@@ -1,4 +1,4 @@
-//! The two functions that Lua calls for every message, written against Lua's C API: mlua's safe
+//! The three functions that Lua calls for every message, written against Lua's C API: mlua's safe
 //! values cost twice as much as all the rest of a message.
 //!
 //! The rules that make the `unsafe` here sound:
@@ -14,7 +14,7 @@
 
 use super::client::Client;
 use super::port::{Consumer, Pulled};
-use crate::message::{Meta, Value};
+use crate::message::{Meta, Value, Verdict};
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::{Lua, LuaFunction, LuaResult};
 use std::ffi::{c_char, c_int};
@@ -37,6 +37,11 @@ pub(super) fn next_function(lua: &Lua, consumer: Rc<Consumer>) -> LuaResult<LuaF
 /// `client.publish`.
 pub(super) fn publish_function(lua: &Lua, client: Rc<Client>) -> LuaResult<LuaFunction> {
     closure(lua, client, publish)
+}
+
+/// `client.acknowledge`.
+pub(super) fn acknowledge_function(lua: &Lua, client: Rc<Client>) -> LuaResult<LuaFunction> {
+    closure(lua, client, acknowledge)
 }
 
 /// A C function whose first upvalue is a userdata that owns `object`.
@@ -152,6 +157,7 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 code,
                 text,
                 number,
+                detail,
             } => {
                 ffi::lua_pushinteger(state, STATE as ffi::lua_Integer);
                 ffi::lua_pushinteger(state, client as ffi::lua_Integer);
@@ -166,7 +172,10 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                         ffi::lua_pushnil(state);
                     }
                 }
-                ffi::lua_pushnumber(state, number);
+                match detail {
+                    Some(detail) => push_value(state, &*detail),
+                    None => ffi::lua_pushnumber(state, number),
+                }
                 6
             }
         };
@@ -205,6 +214,24 @@ unsafe extern "C-unwind" fn publish(state: *mut lua_State) -> c_int {
             Err(_) => panicked(state),
         }
     }
+}
+
+unsafe extern "C-unwind" fn acknowledge(state: *mut lua_State) -> c_int {
+    // SAFETY: see the module. Reads two arguments, pushes nothing.
+    unsafe {
+        if let Some(client) = upvalue::<Client>(state) {
+            let id = ffi::lua_tonumber(state, 1) as u64;
+            let verdict = match ffi::lua_toboolean(state, 2) {
+                0 => Verdict::Reject,
+                _ => Verdict::Accept,
+            };
+            let told = catch_unwind(AssertUnwindSafe(|| client.acknowledge(id, verdict)));
+            if told.map_err(drop).is_err() {
+                return panicked(state);
+            }
+        }
+    }
+    0
 }
 
 /// The bytes of a string argument; numbers do not count as strings.
@@ -248,7 +275,8 @@ unsafe fn push_meta(state: *mut lua_State, meta: &Meta) -> c_int {
     unsafe {
         ffi::lua_pushinteger(state, meta.flags as ffi::lua_Integer);
         push_whole(state, meta.id);
-        push_value(state, &meta.extra);
+        let Some(extra) = &meta.extra else { return 5 };
+        push_value(state, extra);
     }
     6
 }

@@ -90,14 +90,20 @@ impl Outbox {
 
     /// Removes the oldest message, unsent.
     pub fn drop_oldest(&mut self) -> Option<Entry> {
-        loop {
-            let entry = self.take_front()?;
-            self.bytes.advance(entry.len as usize);
-            if !entry.withdrawn {
-                self.relax();
-                return Some(entry);
-            }
-        }
+        self.skip_withdrawn();
+        let entry = self.take_front()?;
+        self.bytes.advance(entry.len as usize);
+        self.relax();
+        Some(entry)
+    }
+
+    /// The oldest message, until when its caller waits, and its frame.
+    pub fn oldest(&mut self) -> Option<(Entry, Option<Instant>, &[u8])> {
+        self.skip_withdrawn();
+        let entry = *self.entries.front()?;
+        let until = self.patience.front().filter(|_| entry.ticket.is_some());
+        let frame = self.bytes.get(..entry.len as usize)?;
+        Some((entry, until.map(|(until, _)| *until), frame))
     }
 
     /// Moves messages to `out` until it holds at least `chunk` bytes, telling each to `sent`.
@@ -160,6 +166,21 @@ impl Outbox {
         self.compact();
     }
 
+    /// Takes everything out, unsent, telling each message and its frame to `gone`.
+    pub fn drain_frames(&mut self, mut gone: impl FnMut(Entry, &[u8])) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut rest = &bytes[..];
+        for entry in self.entries.iter() {
+            // invariant: the entries measure out the bytes
+            let (frame, behind) = rest.split_at(entry.len as usize);
+            rest = behind;
+            if !entry.withdrawn {
+                gone(*entry, frame);
+            }
+        }
+        self.drain().for_each(drop);
+    }
+
     /// Takes everything out, unsent.
     pub fn drain(&mut self) -> impl Iterator<Item = Entry> {
         self.bytes = BytesMut::new();
@@ -168,6 +189,14 @@ impl Outbox {
         std::mem::take(&mut self.entries)
             .into_iter()
             .filter(|entry| !entry.withdrawn)
+    }
+
+    fn skip_withdrawn(&mut self) {
+        while self.entries.front().is_some_and(|entry| entry.withdrawn) {
+            if let Some(entry) = self.take_front() {
+                self.bytes.advance(entry.len as usize);
+            }
+        }
     }
 
     fn take_front(&mut self) -> Option<Entry> {

@@ -9,6 +9,7 @@ use super::pump::{self, far, Ending};
 use super::runtime;
 use crate::error::{Code, Error};
 use crate::message::State;
+use crate::session::Detour;
 use std::future::{poll_fn, Future};
 use std::io;
 use std::pin::pin;
@@ -73,6 +74,7 @@ impl Driver {
                     let text = "closed before everything was sent and answered";
                     return (State::Closed, Error::new(Code::Closed, text));
                 }
+                Ending::Broken(error) if self.takes_detour(&error) => {}
                 Ending::Broken(error) => match self.retry_after(error).await {
                     Ok(()) => {}
                     Err(Ending::Broken(error)) => return (State::Failed, error),
@@ -119,6 +121,29 @@ impl Driver {
             }
         }
         ending
+    }
+
+    /// Whether the session knows a way that is to be tried at once.
+    fn takes_detour(&mut self, error: &Error) -> bool {
+        let mut events = self.link.events();
+        let detour = {
+            let mut session = self.link.connection().session();
+            let detour = session.detour();
+            if detour.is_some() {
+                session.disconnected(error, &mut events);
+            }
+            detour
+        };
+        self.link.deliver(events);
+        match detour {
+            None => false,
+            Some(Detour::Again) => {
+                // The same address again, where there are several.
+                self.attempts = self.attempts.wrapping_sub(1);
+                true
+            }
+            Some(Detour::Elsewhere(places)) => self.endpoint.turn_to(&places),
+        }
     }
 
     /// Tells of the loss and waits for the next try.
@@ -242,7 +267,7 @@ mod tests {
             );
             Ok(())
         }
-        fn poll_transmit(&mut self, _: Instant, _: &mut BytesMut) {}
+        fn poll_transmit(&mut self, _: Instant, _: &mut BytesMut, _: &mut Batch) {}
         fn deadline(&self) -> Option<Instant> {
             None
         }

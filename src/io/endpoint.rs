@@ -3,6 +3,7 @@
 use super::transport::{Plain, Stream};
 use crate::error::{Code, Error};
 use crate::message::Value;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -37,6 +38,10 @@ impl fmt::Display for Address {
 /// All places of a broker, and how to speak to it there.
 pub struct Endpoint {
     addresses: Vec<Address>,
+    /// Where the broker sent us, for one try each.
+    elsewhere: VecDeque<Address>,
+    /// Of the first address, for places that name none.
+    port: u16,
     timeout: Duration,
     #[cfg(feature = "tls")]
     tls: Option<super::tls::Layer>,
@@ -53,6 +58,11 @@ impl Endpoint {
         }
         Ok(Endpoint {
             addresses: addresses(options)?,
+            elsewhere: VecDeque::new(),
+            port: options
+                .member("port")
+                .as_integer()
+                .map_or(0, |port| port as u16),
             timeout: options
                 .member("timeout")
                 .as_seconds()
@@ -62,13 +72,23 @@ impl Endpoint {
         })
     }
 
+    /// Has the next attempts go to these places, `host` or `host:port`, each once. False: none of
+    /// them is one.
+    pub fn turn_to(&mut self, places: &[String]) -> bool {
+        let places = places.iter().map(|place| parse_host(place, self.port));
+        self.elsewhere = places.filter_map(Result::ok).collect();
+        !self.elsewhere.is_empty()
+    }
+
     /// Connects to the address whose turn it is at this attempt, TLS included, within the time-out.
     ///
     /// # Errors
     /// Names the address and what went wrong there.
-    pub async fn connect(&self, attempt: u32) -> Result<Stream, Error> {
+    pub async fn connect(&mut self, attempt: u32) -> Result<Stream, Error> {
+        let elsewhere = self.elsewhere.pop_front();
         // invariant: parse() leaves at least one address
-        let address = &self.addresses[attempt as usize % self.addresses.len()];
+        let regular = &self.addresses[attempt as usize % self.addresses.len()];
+        let address = elsewhere.as_ref().unwrap_or(regular);
         tokio::time::timeout(self.timeout, self.open(address))
             .await
             .unwrap_or_else(|_| {

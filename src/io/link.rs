@@ -8,7 +8,7 @@ use super::pump::{self, Ending};
 use super::staging::{QueueBounds, Staging};
 use super::transport::Plain;
 use crate::error::{Code, Error};
-use crate::message::{Batch, Command, Publish};
+use crate::message::{Batch, Command, Publish, Verdict};
 use crate::session::{Client, Counters};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,12 +32,17 @@ pub struct Link {
     bounds: Bounds,
     backlog: Backlog,
     staging: Staging,
+    /// What became of messages, on its way to the session.
+    verdicts: Mutex<Vec<(u64, Verdict)>>,
     check: fn(&Publish<'_>) -> Result<(), Error>,
     cut_off: Mutex<Option<Instant>>,
     abandoned: AtomicBool,
     ended: AtomicBool,
     generation: u32,
 }
+
+/// Bytes that a verdict makes the session send, for the signal.
+const VERDICT: usize = 8;
 
 thread_local! {
     /// One event queue serves all links of a thread: an idle link holds no buffers.
@@ -55,6 +60,7 @@ impl Link {
             bounds,
             backlog: Backlog::default(),
             staging: Staging::default(),
+            verdicts: Mutex::default(),
             cut_off: Mutex::new(None),
             abandoned: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -104,6 +110,7 @@ impl Link {
         let mut events = Batch::for_client(self.id, 0);
         let outcome = {
             let mut session = self.connection.session();
+            self.feed_verdicts(&mut **session, now, &mut events);
             self.staging.feed(&mut **session, now, &mut events, true);
             let outcome = session.submit(now, command, &mut events);
             self.staging.note(&**session);
@@ -112,6 +119,26 @@ impl Link {
         self.connection.signal.queued(PLENTY, true);
         self.port.deliver(self, &mut events);
         outcome
+    }
+
+    /// Says how a message fared: the hot path of acknowledged ones.
+    #[inline]
+    pub fn acknowledge(&self, id: u64, verdict: Verdict) {
+        if self.is_ours() {
+            let waiting = {
+                let mut verdicts = lock(&self.verdicts);
+                verdicts.push((id, verdict));
+                verdicts.len()
+            };
+            self.connection.signal.queued(waiting * VERDICT, false);
+        }
+    }
+
+    fn feed_verdicts(&self, session: &mut dyn Client, now: Instant, events: &mut Batch) {
+        for (id, verdict) in lock(&self.verdicts).drain(..) {
+            // A session that has ended takes none, which is as good.
+            let _ = session.submit(now, Command::Acknowledge { id, verdict }, events);
+        }
     }
 
     /// Whether somebody waits for a message that the session has not been fed.
@@ -153,10 +180,9 @@ impl Link {
         self.is_ours()
             && self.connection.push(|session, out| {
                 let now = Instant::now();
-                // A session that is fed while it is connected has nothing to tell but refusals.
                 let mut events = Batch::for_client(self.id, 0);
                 self.feed(&mut **session, now, &mut events);
-                session.poll_transmit(now, out);
+                session.poll_transmit(now, out, &mut events);
                 self.port.deliver(self, &mut events);
             })
     }
@@ -213,9 +239,15 @@ impl Link {
                     connection.signal.touched.store(true, Ordering::Relaxed);
                 }
             }
-            Err(ending) => connection.end(ending),
+            Err(ending) => {
+                connection.write_out(&socket, &mut writer.out);
+                connection.end(ending);
+            }
         }
+        drop(writer);
         pump::give_buffer_back(&mut reader);
+        // What was written is written: the session may have something to tell of it.
+        self.push();
         true
     }
 
@@ -313,11 +345,12 @@ impl Hub for Link {
     }
 
     fn feed(&self, session: &mut (dyn Client + 'static), now: Instant, events: &mut Batch) {
+        self.feed_verdicts(session, now, events);
         self.staging.feed(session, now, events, false);
     }
 
     fn has_more(&self) -> bool {
-        self.staging.has_more()
+        self.staging.has_more() || !lock(&self.verdicts).is_empty()
     }
 
     fn relax(&self) {

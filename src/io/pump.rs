@@ -112,8 +112,10 @@ pub(super) fn step<H: Hub>(
             outcome = session.expire(now, &mut events);
         }
         hub.feed(&mut session, now, &mut events);
-        if outcome.is_ok() && writer.out.is_empty() {
-            session.poll_transmit(now, &mut writer.out);
+        if outcome.is_err() {
+            session.farewell(&mut writer.out);
+        } else if writer.out.is_empty() {
+            session.poll_transmit(now, &mut writer.out, &mut events);
         }
         if !reader.accepted && session.accepted() {
             reader.accepted = true;
@@ -195,7 +197,17 @@ impl<H: Hub> Pump<'_, H> {
         let mut reader = connection.reader();
         let read = self.read(cx, &mut reader)?;
         let mut writer = connection.writer();
-        let step = step(self.hub, &mut reader, &mut writer, read, now)?;
+        let step = match step(self.hub, &mut reader, &mut writer, read, now) {
+            Ok(step) => step,
+            Err(ending) => {
+                // The last words, as far as the stream takes them now.
+                if !writer.out.is_empty() {
+                    let _ = self.stream.poll_write(cx, &writer.out);
+                    let _ = self.stream.poll_flush(cx);
+                }
+                return Err(ending);
+            }
+        };
         give_buffer_back(&mut reader);
         let mut worked = step.worked;
         while !writer.out.is_empty() {
@@ -280,7 +292,7 @@ impl<H: Hub> Pump<'_, H> {
         {
             let mut session = connection.session();
             self.hub.feed(&mut session, now, &mut events);
-            session.poll_transmit(now, &mut writer.out);
+            session.poll_transmit(now, &mut writer.out, &mut events);
         }
         self.hub.deliver(events);
         Ok(!writer.out.is_empty())

@@ -158,7 +158,7 @@ impl Session for Redis {
         outcome
     }
 
-    fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut) {
+    fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut, _events: &mut Batch) {
         if matches!(self.stage, Stage::Offline | Stage::Ended) {
             return;
         }
@@ -367,6 +367,12 @@ impl Client for Redis {
                 self.closing = Some(ticket);
                 Ok(())
             }
+            // Publish/subscribe has no acknowledgements.
+            Command::Acknowledge { .. } => Ok(()),
+            Command::Custom { verb, .. } => Err(Error::invalid(format!(
+                "Redis has no {:?}",
+                String::from_utf8_lossy(verb)
+            ))),
         }
     }
 

@@ -1,0 +1,319 @@
+//! What has been sent and not yet answered, by packet identifier: publishes of QoS 1 and 2 with
+//! their frames, to be sent again on the next connection, and subscriptions.
+//!
+//! Identifiers are given out in order, so a packet's place in the queue tells its identifier, and
+//! none is used again before its packet is answered and all before it are (MQTT 5.0, section 2.2.1).
+
+use crate::client::ledger::Epoch;
+use crate::message::{Key, Ticket};
+use bytes::{Buf, BytesMut};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// How many identifiers there are: 1 to 65,535.
+const IDENTIFIERS: usize = 65_535;
+
+/// A buffer that grew beyond this is given back once nothing is in flight.
+const KEEP: usize = 256 * 1024;
+
+/// Who is told what became of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// Somebody waits.
+    Emit(Ticket),
+    /// A flush counts it.
+    Post(Epoch),
+    /// Its caller has lost patience.
+    Nobody,
+}
+
+/// The answer that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// To a publish of QoS 1.
+    PubAck(Sender),
+    /// To a publish of QoS 2.
+    PubRec(Sender),
+    /// To its PUBREL: the broker has the message.
+    PubComp(Sender),
+    /// To a subscription.
+    SubAck(Key),
+    /// With who waits for it.
+    UnsubAck(Ticket),
+    /// None any more.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Flight {
+    due: Due,
+    len: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    flights: VecDeque<Flight>,
+    /// The frames of the flights, in their order.
+    frames: BytesMut,
+    /// The identifier of the first one.
+    first: u16,
+    /// How many were in flight before the first one: names a flight for good.
+    gone: u64,
+    publishes: usize,
+    /// Until when callers wait, in order, and for which flight.
+    patience: VecDeque<(Instant, u64)>,
+}
+
+impl Default for InFlight {
+    fn default() -> Self {
+        InFlight {
+            flights: VecDeque::new(),
+            frames: BytesMut::new(),
+            first: 1,
+            gone: 0,
+            publishes: 0,
+            patience: VecDeque::new(),
+        }
+    }
+}
+
+impl InFlight {
+    /// Publishes without their last answer.
+    pub(super) fn publishes(&self) -> usize {
+        self.publishes
+    }
+
+    /// Bytes of their frames.
+    pub(super) fn byte_len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether nothing awaits an answer.
+    pub(super) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Whether an identifier is free.
+    pub(super) fn has_identifier(&self) -> bool {
+        self.flights.len() < IDENTIFIERS
+    }
+
+    /// Puts a packet in flight; its identifier. Only call it where one is free.
+    pub(super) fn push(&mut self, due: Due, frame: &[u8], until: Option<Instant>) -> u16 {
+        if let Some(until) = until {
+            self.patience
+                .push_back((until, self.gone + self.flights.len() as u64));
+        }
+        let identifier = advanced(self.first, self.flights.len());
+        self.publishes += usize::from(is_publish(due));
+        self.frames.extend_from_slice(frame);
+        self.flights.push_back(Flight {
+            due,
+            len: frame.len() as u32,
+        });
+        identifier
+    }
+
+    /// The answer that is due to this packet; [`Due::Nothing`] where there is no such packet.
+    pub(super) fn due(&self, identifier: u16) -> Due {
+        self.flights
+            .get(self.place(identifier))
+            .map_or(Due::Nothing, |flight| flight.due)
+    }
+
+    /// The next answer to that packet, or none: then it is done.
+    pub(super) fn set_due(&mut self, identifier: u16, due: Due) {
+        let place = self.place(identifier);
+        self.set_due_at(place, due);
+    }
+
+    fn set_due_at(&mut self, place: usize, due: Due) {
+        if let Some(flight) = self.flights.get_mut(place) {
+            self.publishes -= usize::from(is_publish(flight.due));
+            self.publishes += usize::from(is_publish(due));
+            flight.due = due;
+        }
+        if due == Due::Nothing {
+            self.land();
+        }
+    }
+
+    /// Goes through all that awaits an answer, oldest first: identifier, what is due, and frame.
+    pub(super) fn each(&self, mut tell: impl FnMut(u16, Due, &[u8])) {
+        let mut rest = &self.frames[..];
+        for (place, flight) in self.flights.iter().enumerate() {
+            // invariant: the flights measure out the frames
+            let (frame, behind) = rest.split_at(flight.len as usize);
+            rest = behind;
+            if flight.due != Due::Nothing {
+                tell(advanced(self.first, place), flight.due, frame);
+            }
+        }
+    }
+
+    /// Gives each what `change` makes of what is due to it.
+    pub(super) fn change(&mut self, mut change: impl FnMut(Due) -> Due) {
+        for place in 0..self.flights.len() {
+            let Some(due) = self.flights.get(place).map(|flight| flight.due) else {
+                break;
+            };
+            let new = change(due);
+            if let (true, Some(flight)) = (new != due, self.flights.get_mut(place)) {
+                self.publishes -= usize::from(is_publish(due));
+                self.publishes += usize::from(is_publish(new));
+                flight.due = new;
+            }
+        }
+        self.land();
+    }
+
+    /// When the first caller loses patience.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.patience.front().map(|(until, _)| *until)
+    }
+
+    /// Tells each caller whose time is over; their messages stay in flight.
+    pub(super) fn expire(&mut self, now: Instant, mut expired: impl FnMut(Ticket)) {
+        while let Some(&(until, flight)) = self.patience.front() {
+            if until > now {
+                break;
+            }
+            self.patience.pop_front();
+            let place = flight.wrapping_sub(self.gone) as usize;
+            if let Some(flight) = self.flights.get_mut(place) {
+                let (Due::PubAck(sender) | Due::PubRec(sender) | Due::PubComp(sender)) =
+                    &mut flight.due
+                else {
+                    continue;
+                };
+                if let Sender::Emit(ticket) = std::mem::replace(sender, Sender::Nobody) {
+                    expired(ticket);
+                }
+            }
+        }
+        self.forget_answered();
+    }
+
+    /// The place of a packet; beyond the end where there is no such packet.
+    fn place(&self, identifier: u16) -> usize {
+        if identifier == 0 {
+            return usize::MAX;
+        }
+        let (first, identifier) = (usize::from(self.first), usize::from(identifier));
+        (identifier + IDENTIFIERS - first) % IDENTIFIERS
+    }
+
+    /// What is answered at the front is gone.
+    fn land(&mut self) {
+        while self
+            .flights
+            .front()
+            .is_some_and(|flight| flight.due == Due::Nothing)
+        {
+            if let Some(flight) = self.flights.pop_front() {
+                self.frames.advance(flight.len as usize);
+                self.first = advanced(self.first, 1);
+                self.gone += 1;
+            }
+        }
+        self.forget_answered();
+        if self.flights.is_empty() {
+            if self.frames.capacity() > KEEP {
+                self.frames = BytesMut::new();
+            }
+            if self.flights.capacity() > KEEP / size_of::<Flight>() {
+                self.flights = VecDeque::new();
+                self.patience = VecDeque::new();
+            }
+        }
+    }
+
+    fn forget_answered(&mut self) {
+        while let Some(&(_, flight)) = self.patience.front() {
+            let place = flight.wrapping_sub(self.gone) as usize;
+            let awaited = self
+                .flights
+                .get(place)
+                .is_some_and(|flight| flight.due != Due::Nothing);
+            if awaited {
+                break;
+            }
+            self.patience.pop_front();
+        }
+    }
+}
+
+fn is_publish(due: Due) -> bool {
+    matches!(due, Due::PubAck(_) | Due::PubRec(_) | Due::PubComp(_))
+}
+
+/// Identifiers run from 1 to 65,535 and over again.
+fn advanced(identifier: u16, by: usize) -> u16 {
+    ((usize::from(identifier) - 1 + by) % IDENTIFIERS + 1) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const POST: Due = Due::PubAck(Sender::Post(0));
+
+    #[test]
+    fn identifiers_go_round_and_none_is_used_twice() {
+        let mut flying = InFlight::default();
+        let first = flying.push(POST, b"first", None);
+        assert_eq!(first, 1);
+        for expected in 2..=65_535 {
+            assert!(flying.has_identifier());
+            assert_eq!(flying.push(POST, b"", None), expected);
+        }
+        assert!(!flying.has_identifier());
+        flying.set_due(2, Due::Nothing);
+        assert!(!flying.has_identifier(), "the first one is still in flight");
+        flying.set_due(1, Due::Nothing);
+        assert_eq!(flying.push(POST, b"", None), 1);
+        assert_eq!(flying.push(POST, b"", None), 2);
+        assert!(!flying.has_identifier());
+        assert_eq!(flying.publishes(), 65_535);
+    }
+
+    #[test]
+    fn answers_find_their_packet_in_any_order() {
+        let mut flying = InFlight::default();
+        let due = [1, 2, 3].map(|ticket| Due::PubRec(Sender::Emit(ticket)));
+        let [a, b, c] = due.map(|due| flying.push(due, b"frame", None));
+        assert_eq!(flying.due(b), due[1]);
+        flying.set_due(c, Due::Nothing);
+        flying.set_due(a, Due::PubComp(Sender::Emit(1)));
+        let mut seen = Vec::new();
+        flying.each(|identifier, due, frame| seen.push((identifier, due, frame.len())));
+        assert_eq!(
+            seen,
+            [(a, Due::PubComp(Sender::Emit(1)), 5), (b, due[1], 5)]
+        );
+        assert_eq!(flying.due(c), Due::Nothing);
+        assert_eq!(flying.due(0), Due::Nothing);
+        assert_eq!(flying.due(99), Due::Nothing);
+    }
+
+    #[test]
+    fn callers_lose_patience_and_messages_stay() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let mut flying = InFlight::default();
+        let a = flying.push(Due::PubAck(Sender::Emit(1)), b"a", Some(now));
+        let b = flying.push(Due::PubAck(Sender::Emit(2)), b"b", Some(later));
+        let mut expired = Vec::new();
+        flying.expire(now, |ticket| expired.push(ticket));
+        assert_eq!(expired, [1]);
+        assert_eq!(flying.due(a), Due::PubAck(Sender::Nobody));
+        assert_eq!(flying.deadline(), Some(later));
+        flying.set_due(b, Due::Nothing);
+        assert_eq!(flying.deadline(), None, "an answered one has no deadline");
+        assert_eq!(flying.publishes(), 1);
+        flying.set_due(a, Due::Nothing);
+        assert_eq!((flying.publishes(), flying.byte_len()), (0, 0));
+    }
+}

@@ -1,0 +1,353 @@
+//! What comes: the answer to CONNECT, messages, confirmations, and the broker's good-bye.
+//! Source: MQTT 5.0, sections 3.2, 3.3, 3.9, 3.11, 3.14, 3.15 and 4.3.
+
+use super::arrivals::Known;
+use super::outbound::acknowledge;
+use super::{aliases, handshake, properties, Batch, Due, Mqtt, Stage};
+use crate::codec::mqtt::{
+    Ack, AckKind, Auth, ConnAck, Disconnect, Packet, Properties, PropertyId, Publish, Qos, Reason,
+    Version,
+};
+use crate::error::{Code, Error};
+use crate::message::{Key, Meta, State, Value, Verdict};
+use crate::session::Detour;
+use std::time::Instant;
+
+pub(super) use aliases::Inbound as InboundAliases;
+
+/// The flags of a message: two bits of QoS, RETAIN, DUP, and the packet identifier above them.
+const RETAIN: u32 = 4;
+const DUP: u32 = 8;
+const PACKET_ID: u32 = 16;
+
+impl Mqtt {
+    /// Takes one packet; an error ends the connection.
+    #[inline]
+    pub(super) fn take_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet<'_>,
+        events: &mut Batch,
+    ) -> Result<(), Error> {
+        match (self.stage, packet) {
+            (Stage::Ready, Packet::Publish(publish)) => self.take_message(now, &publish, events),
+            (Stage::Ready, Packet::Ack(ack)) => self.take_ack(now, &ack, events),
+            (stage, packet) => self.take_other(now, stage, packet, events),
+        }
+    }
+
+    fn take_other(
+        &mut self,
+        now: Instant,
+        stage: Stage,
+        packet: Packet<'_>,
+        events: &mut Batch,
+    ) -> Result<(), Error> {
+        match (stage, packet) {
+            (Stage::Handshake { .. }, Packet::ConnAck(connack)) => {
+                self.take_connack(&connack, events)
+            }
+            (Stage::Handshake { .. }, Packet::Auth(auth)) => {
+                self.take_challenge(now, &auth, events);
+                Ok(())
+            }
+            (_, Packet::Disconnect(goodbye)) => Err(self.take_goodbye(&goodbye)),
+            (Stage::Ready, Packet::PingResp) => {
+                if let Some(clock) = &mut self.clock {
+                    clock.pinged = None;
+                }
+                Ok(())
+            }
+            (Stage::Ready, Packet::SubAck(suback)) => {
+                self.progressed(now);
+                if let Due::SubAck(key) = self.in_flight.due(suback.packet_id) {
+                    self.in_flight.set_due(suback.packet_id, Due::Nothing);
+                    let reason = suback.reasons.first().copied().unwrap_or_default();
+                    self.take_confirmation(key, reason, suback.properties, events);
+                    return Ok(());
+                }
+                Err(self.unexpected("a SUBACK"))
+            }
+            (Stage::Ready, Packet::UnsubAck(unsuback)) => {
+                self.progressed(now);
+                if let Due::UnsubAck(key) = self.in_flight.due(unsuback.packet_id) {
+                    self.in_flight.set_due(unsuback.packet_id, Due::Nothing);
+                    let gone = self.leaving.remove(&key);
+                    if let Some(ticket) = gone.and_then(|gone| gone.waiter) {
+                        events.answer(ticket, Value::Nil);
+                    }
+                    return Ok(());
+                }
+                Err(self.unexpected("an UNSUBACK"))
+            }
+            (_, packet) => Err(self.unexpected(&format!("{packet:?}"))),
+        }
+    }
+
+    fn progressed(&mut self, now: Instant) {
+        if let Some(clock) = &mut self.clock {
+            clock.last_progress = now;
+        }
+    }
+
+    fn take_connack(&mut self, connack: &ConnAck<'_>, events: &mut Batch) -> Result<(), Error> {
+        if connack.reason != Reason::SUCCESS {
+            return Err(self.take_refusal(connack));
+        }
+        self.broker = handshake::Broker::parse(self.version, connack.properties);
+        self.outbound_aliases.reset(self.broker.topic_alias_maximum);
+        if let Some(clock) = &mut self.clock {
+            clock.keepalive = handshake::keepalive(&self.options, connack.properties);
+        }
+        let assigned = connack
+            .properties
+            .text(PropertyId::AssignedClientIdentifier);
+        if let Some(assigned) = assigned {
+            self.client_id = assigned.to_owned();
+        }
+        if !connack.session_present {
+            self.session_lost(events);
+        }
+        self.dup = connack.session_present;
+        self.stage = Stage::Ready;
+        self.trouble = None;
+        self.redirects = 0;
+        events.state_with(
+            State::Connected,
+            handshake::describe(self.version, &self.client_id, connack),
+        );
+        self.ask(events);
+        let server_expiry = connack.properties.u32(PropertyId::SessionExpiryInterval);
+        self.resume = match self.version {
+            Version::V5 => server_expiry.unwrap_or(self.options.session_expiry) > 0,
+            Version::V311 => !self.options.clean,
+        };
+        Ok(())
+    }
+
+    fn take_refusal(&mut self, connack: &ConnAck<'_>) -> Error {
+        let too_new = connack.reason == Reason::UNSUPPORTED_PROTOCOL_VERSION;
+        if too_new && self.version == Version::V5 {
+            self.version = Version::V311;
+            self.detour = Some(Detour::Again);
+        }
+        self.consider_reference(connack.reason, connack.properties);
+        handshake::refusal(connack.reason, connack.properties, &self.options)
+    }
+
+    /// The broker names another one.
+    fn consider_reference(&mut self, reason: Reason, properties: Properties<'_>) {
+        let places = handshake::referred(reason, properties);
+        if self.options.redirect && !places.is_empty() && self.redirects < super::REDIRECTS {
+            self.redirects += 1;
+            self.detour = Some(Detour::Elsewhere(places));
+        }
+    }
+
+    fn take_challenge(&mut self, now: Instant, auth: &Auth<'_>, events: &mut Batch) {
+        self.stage = Stage::Handshake {
+            until: now + self.options.timeout,
+        };
+        let properties = properties::to_value(auth.properties).unwrap_or_default();
+        events.state_with(State::Challenge, properties);
+    }
+
+    fn take_goodbye(&mut self, goodbye: &Disconnect<'_>) -> Error {
+        self.consider_reference(goodbye.reason, goodbye.properties);
+        handshake::farewell(goodbye.reason, goodbye.properties, &self.client_id)
+    }
+
+    fn take_confirmation(
+        &mut self,
+        key: Key,
+        reason: Reason,
+        properties: Properties<'_>,
+        events: &mut Batch,
+    ) {
+        if reason.is_error() {
+            let told = handshake::told(reason, properties);
+            let text = format!("the broker refused the subscription: {told}");
+            self.drop_refused(key, &Error::new(Code::Refused, text), events);
+        } else if let Some(ticket) = self.routes.subscriptions.confirm(key) {
+            events.answer(ticket, Value::Nil);
+        }
+    }
+
+    fn take_message(
+        &mut self,
+        now: Instant,
+        publish: &Publish<'_>,
+        events: &mut Batch,
+    ) -> Result<(), Error> {
+        let alias = match publish.properties.is_empty() {
+            true => None,
+            false => publish.properties.u16(PropertyId::TopicAlias),
+        };
+        let mut aliases = std::mem::take(&mut self.inbound_aliases);
+        let name = match alias {
+            None => Some(publish.topic),
+            Some(alias) if alias > self.options.topic_alias_maximum => None,
+            Some(alias) => aliases.resolve(alias, publish.topic),
+        };
+        let outcome = match name {
+            Some(name) => self.deliver(now, publish, name, events),
+            None => {
+                self.parting = Reason::TOPIC_ALIAS_INVALID;
+                Err(Error::new(
+                    Code::Protocol,
+                    format!("the broker uses the topic alias {alias:?}, which it has not given"),
+                ))
+            }
+        };
+        self.inbound_aliases = aliases;
+        outcome
+    }
+
+    #[inline]
+    fn deliver(
+        &mut self,
+        now: Instant,
+        publish: &Publish<'_>,
+        name: &str,
+        events: &mut Batch,
+    ) -> Result<(), Error> {
+        let identifier = publish.packet_id;
+        if publish.qos != Qos::AtMostOnce {
+            match self
+                .arrivals
+                .recognize(identifier, publish.qos, publish.dup)
+            {
+                Known::New => {}
+                Known::Pending => return Ok(()),
+                Known::Received => {
+                    let kind = AckKind::PubRec;
+                    let out = &mut self.control;
+                    acknowledge(kind, identifier, Reason::SUCCESS, self.version, out);
+                    return Ok(());
+                }
+            }
+            let most = usize::from(self.options.receive_maximum);
+            if self.version == Version::V5 && self.arrivals.len() >= most {
+                self.parting = Reason::RECEIVE_MAXIMUM_EXCEEDED;
+                return Err(Error::new(
+                    Code::Protocol,
+                    format!("the broker has more than receive_maximum = {most} messages under way"),
+                ));
+            }
+        }
+        let flags = publish.qos as u32
+            | if publish.retain { RETAIN } else { 0 }
+            | if publish.dup { DUP } else { 0 }
+            | u32::from(identifier) << PACKET_ID;
+        let extra = match publish.properties.is_empty() {
+            true => None,
+            false => properties::to_value(publish.properties).map(Box::new),
+        };
+        let keys = self.routes.route(name, publish.properties);
+        let delivery = match publish.qos {
+            Qos::AtMostOnce => 0,
+            _ if keys.is_empty() => {
+                self.keep_stray(now, publish, name, (flags, extra));
+                return Ok(());
+            }
+            qos => self.arrivals.arrive(identifier, qos, keys),
+        };
+        self.counters.received += keys.len() as u64;
+        for (at, key) in keys.iter().enumerate() {
+            let id = match delivery {
+                0 => 0,
+                first => first + at as u64,
+            };
+            let meta = Meta {
+                flags,
+                id,
+                extra: extra.clone(),
+            };
+            events.push_rich(*key, name.as_bytes(), publish.payload, meta);
+        }
+        Ok(())
+    }
+
+    /// No subscription wants it: one that the program is about to make may.
+    fn keep_stray(
+        &mut self,
+        now: Instant,
+        publish: &Publish<'_>,
+        name: &str,
+        rest: (u32, Option<Box<Value>>),
+    ) {
+        // Key 0 is nobody's.
+        let delivery = self.arrivals.arrive(publish.packet_id, publish.qos, &[0]);
+        let likely = self.dup && !self.routes.any_ended();
+        if likely && self.strays.has_room(self.options.max_queue_bytes) {
+            let until = now + self.options.timeout;
+            let message = (name, publish.payload);
+            self.strays.push(message, rest, delivery, until);
+        } else {
+            self.arrivals.settle(delivery, Verdict::Accept);
+        }
+    }
+
+    /// Gives a new subscription what has come for it.
+    pub(super) fn claim_strays(&mut self, key: Key, events: &mut Batch) {
+        let routes = &self.routes;
+        for stray in self.strays.claim(|name| routes.matches(key, name)) {
+            self.arrivals.readdress(stray.delivery, key);
+            self.counters.received += 1;
+            let meta = Meta {
+                flags: stray.flags,
+                id: stray.delivery,
+                extra: stray.extra,
+            };
+            events.push_rich(key, stray.topic.as_bytes(), &stray.payload, meta);
+        }
+    }
+
+    /// Nobody wants them: the broker may forget them.
+    pub(super) fn expire_strays(&mut self, now: Instant, events: &mut Batch) {
+        let mut count = 0;
+        let mut last = None;
+        while let Some(stray) = self.strays.next_expired(now) {
+            self.arrivals.settle(stray.delivery, Verdict::Accept);
+            self.counters.dropped += 1;
+            count += 1;
+            last = Some(stray.topic);
+        }
+        if let Some(topic) = last {
+            let seconds = self.options.timeout.as_secs_f64();
+            let text = format!(
+                "{count} messages of the resumed session dropped: nothing is subscribed to {topic:?} after {seconds} s"
+            );
+            events.state(State::Dropped, Some(&Error::lost(text)), f64::from(count));
+            self.send_acknowledgements();
+        }
+    }
+
+    /// PUBREL: the broker will not send that packet again.
+    pub(super) fn take_release(&mut self, release: &Ack<'_>) {
+        let reason = match self.arrivals.complete(release.packet_id) {
+            true => Reason::SUCCESS,
+            false => Reason::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        let out = &mut self.control;
+        acknowledge(
+            AckKind::PubComp,
+            release.packet_id,
+            reason,
+            self.version,
+            out,
+        );
+    }
+
+    fn unexpected(&mut self, what: &str) -> Error {
+        self.parting = Reason::PROTOCOL_ERROR;
+        let mut what: String = what.chars().take(120).collect();
+        if what.len() >= 120 {
+            what.push('…');
+        }
+        Error::new(
+            Code::Protocol,
+            format!("the broker sent {what}, for which nothing had asked"),
+        )
+    }
+}

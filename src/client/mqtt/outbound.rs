@@ -1,0 +1,561 @@
+//! What leaves: messages from the queue to the wire, their answers, and those that have to be sent
+//! again. Source: MQTT 5.0, sections 3.3 to 3.7, 4.3, 4.4 and 4.9.
+
+use super::{aliases, Batch, Due, Mqtt, Sender, Stage};
+use crate::client::ledger::Epoch;
+use crate::client::outbox::Overflow;
+use crate::codec::mqtt::{
+    topic, Ack, AckKind, Place, Properties, Publish as Packet, Qos, Reason, Version,
+};
+use crate::error::{Code, Error};
+use crate::message::{Publish, State, Value};
+use bytes::{BufMut, BytesMut};
+use std::time::Instant;
+
+pub(super) use aliases::Outbound as OutboundAliases;
+
+/// Bytes handed to the transport at a time: enough to keep it busy.
+const CHUNK: usize = 64 * 1024;
+
+/// The flags of [`Publish`]: two bits of QoS, which count where [`HAS_QOS`] is set, and RETAIN.
+const QOS: u32 = 3;
+const RETAIN: u32 = 4;
+const HAS_QOS: u32 = 8;
+
+/// Bytes of a stored message before its topic.
+const HEADER: usize = 11;
+
+/// A message as it waits: it becomes a packet when it leaves, since that depends on the connection.
+struct Stored<'a> {
+    qos: Qos,
+    retain: bool,
+    topic: &'a str,
+    properties: Properties<'a>,
+    payload: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// What [`store`] has written; None: it has not.
+    fn read(frame: &'a [u8]) -> Option<Self> {
+        let (header, rest) = frame.split_first_chunk::<HEADER>()?;
+        let [_, _, _, _, flags, t0, t1, p0, p1, p2, p3] = *header;
+        let (topic, rest) = rest.split_at_checked(u16::from_be_bytes([t0, t1]).into())?;
+        let properties = u32::from_be_bytes([p0, p1, p2, p3]) as usize;
+        let (properties, payload) = rest.split_at_checked(properties)?;
+        Some(Stored {
+            qos: Qos::from_u8(flags & QOS as u8)?,
+            retain: flags & RETAIN as u8 != 0,
+            topic: std::str::from_utf8(topic).ok()?,
+            properties: Properties::stored(properties),
+            payload,
+        })
+    }
+
+    fn epoch(frame: &[u8]) -> Epoch {
+        frame
+            .first_chunk()
+            .map_or(0, |bytes| Epoch::from_be_bytes(*bytes))
+    }
+}
+
+/// Messages of QoS 0 that are in the out-buffer: their senders are told once it is written.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Runs of posts of the same epoch are one entry.
+    senders: Vec<(Sender, u64)>,
+    count: usize,
+}
+
+impl Written {
+    fn push(&mut self, sender: Sender) {
+        self.count += 1;
+        match self.senders.last_mut() {
+            Some((last @ Sender::Post(_), count)) if *last == sender => *count += 1,
+            _ => self.senders.push((sender, 1)),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn drain(&mut self) -> Vec<(Sender, u64)> {
+        self.count = 0;
+        std::mem::take(&mut self.senders)
+    }
+}
+
+/// Judges what needs no session.
+pub(super) fn check(publish: &Publish<'_>) -> Result<(), Error> {
+    let named = |problem: &str| {
+        let name = String::from_utf8_lossy(publish.target);
+        Error::invalid(format!("the topic {name:?}: {problem}"))
+    };
+    match std::str::from_utf8(publish.target) {
+        Ok(name) => topic::check_name(name).map_err(|error| named(&error.to_string())),
+        Err(_) => Err(named("it is not UTF-8")),
+    }
+}
+
+impl Mqtt {
+    pub(super) fn publish(
+        &mut self,
+        now: Instant,
+        publish: &Publish<'_>,
+        events: &mut Batch,
+    ) -> Result<(), Error> {
+        let properties = match publish.options {
+            Some(options) => super::properties::parse(options, Place::Publish)?,
+            None => Default::default(),
+        };
+        let raw = properties.as_properties().raw();
+        let size = HEADER + publish.target.len() + raw.len() + publish.payload.len();
+        if size > self.options.max_queue_bytes.min(u32::MAX as usize) {
+            return Err(Error::invalid(format!(
+                "a message of {} bytes is larger than max_queue_bytes = {}",
+                publish.payload.len(),
+                self.options.max_queue_bytes
+            )));
+        }
+        let flags = publish.flags;
+        let qos = match flags & HAS_QOS {
+            0 => self.options.qos as u8,
+            _ => (flags & QOS) as u8,
+        };
+        while self.unfinished() >= self.options.max_queue
+            || self.outbox.byte_len() + size > self.options.max_queue_bytes
+        {
+            self.overflow(events)?;
+        }
+        let epoch = match publish.ticket {
+            None => self.ledger.accept(),
+            Some(_) => 0,
+        };
+        let until = now + self.options.timeout;
+        let waiter = publish.ticket.map(|ticket| (ticket, until));
+        self.outbox.push(waiter, |out| {
+            out.reserve(size);
+            out.put_u32(epoch);
+            out.put_u8(qos | (flags & RETAIN) as u8);
+            // invariant: check() has seen that it is not longer
+            out.put_u16(publish.target.len() as u16);
+            out.put_u32(raw.len() as u32);
+            out.put_slice(publish.target);
+            out.put_slice(raw);
+            out.put_slice(publish.payload);
+        });
+        Ok(())
+    }
+
+    /// Messages that are accepted and have no answer.
+    pub(super) fn unfinished(&self) -> usize {
+        self.outbox.len() + self.in_flight.publishes() + self.written.len()
+    }
+
+    /// Makes room for one more message, or says that there is none.
+    fn overflow(&mut self, events: &mut Batch) -> Result<(), Error> {
+        match self.options.overflow {
+            Overflow::Block | Overflow::Error => self.wants_room = true,
+            Overflow::DropNewest => self.counters.dropped += 1,
+            Overflow::DropOldest => {
+                let oldest = self.outbox.oldest();
+                let oldest = oldest.map(|(entry, _, frame)| sender_of(entry.ticket, frame));
+                if let Some(sender) = oldest {
+                    self.outbox.drop_oldest();
+                    self.counters.dropped += 1;
+                    let dropped = Error::new(Code::Full, "dropped: newer messages needed the room");
+                    self.fail_sender(sender, 1, &dropped, events);
+                    return Ok(());
+                }
+            }
+        }
+        Err(Error::new(
+            Code::Full,
+            format!(
+                "the queue is full: {} messages, {} bytes wait (max_queue = {}, max_queue_bytes = {})",
+                self.unfinished(),
+                self.outbox.byte_len(),
+                self.options.max_queue,
+                self.options.max_queue_bytes
+            ),
+        ))
+    }
+
+    /// Tells that there is room once half of the queue is free: to tell each free place would
+    /// wake the waiting program for every message.
+    pub(super) fn make_room(&mut self, events: &mut Batch) {
+        if self.wants_room
+            && self.unfinished() * 2 <= self.options.max_queue
+            && self.outbox.byte_len() * 2 <= self.options.max_queue_bytes
+        {
+            self.wants_room = false;
+            events.state(State::Room, None, 0.0);
+        }
+    }
+
+    /// Everything is sent and answered that will be.
+    pub(super) fn has_said_all(&self) -> bool {
+        self.unfinished() == 0 && self.control.is_empty()
+    }
+
+    /// Control packets first, then what has to be sent again, then the queue; as much as the broker
+    /// takes, and a chunk at a time.
+    pub(super) fn transmit_messages(
+        &mut self,
+        now: Instant,
+        out: &mut BytesMut,
+        events: &mut Batch,
+    ) {
+        if !self.control.is_empty() {
+            out.extend_from_slice(&self.control);
+            self.control.clear();
+            if self.control.capacity() > CHUNK {
+                self.control = BytesMut::new();
+            }
+        }
+        let was_quiet = self.in_flight.is_quiet();
+        if self.transmit_again(out) {
+            self.transmit_queue(out, events);
+        }
+        if let (true, Some(clock)) = (was_quiet, &mut self.clock) {
+            // From here on an answer is due: silence before it does not count.
+            clock.last_progress = now;
+        }
+    }
+
+    fn window(&self) -> usize {
+        self.options.max_in_flight.min(self.broker.receive_maximum)
+    }
+
+    /// True: all of it is on its way again.
+    fn transmit_again(&mut self, out: &mut BytesMut) -> bool {
+        let (version, dup, window) = (self.version, self.dup, self.window());
+        while out.len() < CHUNK && self.in_flight.sent_here() < window {
+            let Some((identifier, due, frame)) = self.in_flight.next_unsent() else {
+                return true;
+            };
+            match due {
+                Due::PubComp(_) => release(identifier, Reason::SUCCESS, version, out),
+                _ => {
+                    if let Some(message) = Stored::read(frame) {
+                        let aliases = &mut self.outbound_aliases;
+                        encode(&message, identifier, dup, version, aliases, out);
+                    }
+                }
+            }
+            self.in_flight.mark_sent();
+        }
+        self.in_flight.next_unsent().is_none()
+    }
+
+    fn transmit_queue(&mut self, out: &mut BytesMut, events: &mut Batch) {
+        let window = self.window();
+        loop {
+            let full = self.in_flight.sent_here() >= window
+                || !self.in_flight.has_identifier()
+                || self.in_flight.byte_len() >= self.options.max_queue_bytes;
+            let Some((entry, until, frame)) = self.outbox.oldest() else {
+                break;
+            };
+            if out.len() >= CHUNK {
+                break;
+            }
+            let sender = sender_of(entry.ticket, frame);
+            let Some(message) = Stored::read(frame) else {
+                // Cannot be: store and read are of one mind.
+                self.outbox.drop_oldest();
+                continue;
+            };
+            if let Err(error) = self.broker.takes(&message, self.version) {
+                self.outbox.drop_oldest();
+                self.fail_sender(sender, 1, &error, events);
+                continue;
+            }
+            let due = match message.qos {
+                Qos::AtMostOnce => Due::Nothing,
+                Qos::AtLeastOnce => Due::PubAck(sender),
+                Qos::ExactlyOnce => Due::PubRec(sender),
+            };
+            let identifier = match due {
+                Due::Nothing => {
+                    self.written.push(sender);
+                    0
+                }
+                // Those behind it wait, too: messages leave in the order of the calls.
+                _ if full => break,
+                due => self.in_flight.push(due, frame, until),
+            };
+            let aliases = &mut self.outbound_aliases;
+            encode(&message, identifier, false, self.version, aliases, out);
+            self.counters.sent += 1;
+            self.outbox.drop_oldest();
+        }
+    }
+
+    /// The out-buffer is written: so are the messages of QoS 0 that were in it.
+    pub(super) fn settle_written(&mut self, events: &mut Batch) {
+        if self.written.len() == 0 {
+            return;
+        }
+        self.written.count = 0;
+        let mut senders = std::mem::take(&mut self.written.senders);
+        for (sender, count) in senders.drain(..) {
+            match sender {
+                Sender::Emit(ticket) => events.answer(ticket, Value::Nil),
+                Sender::Post(epoch) => self.ledger.succeed(epoch, count, events),
+                Sender::Nobody => {}
+            }
+        }
+        if senders.capacity() * size_of::<(Sender, u64)>() <= CHUNK {
+            self.written.senders = senders;
+        }
+    }
+
+    /// PUBACK, PUBREC, PUBREL and PUBCOMP.
+    pub(super) fn take_ack(
+        &mut self,
+        now: Instant,
+        ack: &Ack<'_>,
+        events: &mut Batch,
+    ) -> Result<(), Error> {
+        if ack.kind == AckKind::PubRel {
+            self.take_release(ack);
+            return Ok(());
+        }
+        if let Some(clock) = &mut self.clock {
+            clock.last_progress = now;
+        }
+        let identifier = ack.packet_id;
+        match (ack.kind, self.in_flight.due(identifier)) {
+            (AckKind::PubAck, Due::PubAck(sender)) | (AckKind::PubComp, Due::PubComp(sender)) => {
+                self.in_flight.set_due(identifier, Due::Nothing);
+                self.answer(sender, ack, events);
+            }
+            (AckKind::PubRec, Due::PubRec(sender)) if ack.reason.is_error() => {
+                self.in_flight.set_due(identifier, Due::Nothing);
+                self.answer(sender, ack, events);
+            }
+            (AckKind::PubRec, Due::PubRec(sender) | Due::PubComp(sender)) => {
+                self.in_flight.set_due(identifier, Due::PubComp(sender));
+                release(identifier, Reason::SUCCESS, self.version, &mut self.control);
+            }
+            (AckKind::PubRec, Due::Nothing) if !ack.reason.is_error() => {
+                // Not of this session: the broker shall forget it (section 4.3.3).
+                let reason = Reason::PACKET_IDENTIFIER_NOT_FOUND;
+                release(identifier, reason, self.version, &mut self.control);
+            }
+            // An answer that comes twice.
+            (_, Due::Nothing) => {}
+            (kind, _) => {
+                self.parting = Reason::PROTOCOL_ERROR;
+                return Err(Error::new(
+                    Code::Protocol,
+                    format!(
+                        "the broker sent {} for packet {identifier}, which awaits something else",
+                        kind.place()
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last answer to a publish.
+    fn answer(&mut self, sender: Sender, ack: &Ack<'_>, events: &mut Batch) {
+        // A PUBCOMP cannot refuse: the broker has had the message since its PUBREC.
+        if ack.reason.is_error() && ack.kind != AckKind::PubComp {
+            let told = super::handshake::told(ack.reason, ack.properties);
+            let code = Code::Refused;
+            let error = Error::new(code, format!("the broker refused the message: {told}"));
+            self.fail_sender(sender, 1, &error, events);
+            return;
+        }
+        match sender {
+            Sender::Emit(ticket) => {
+                let detail = match (self.version, ack.kind) {
+                    (Version::V5, AckKind::PubAck) => Value::Integer(ack.reason.0.into()),
+                    _ => Value::Nil,
+                };
+                events.answer(ticket, detail);
+            }
+            Sender::Post(epoch) => self.ledger.succeed(epoch, 1, events),
+            Sender::Nobody => {}
+        }
+    }
+
+    pub(super) fn fail_sender(
+        &mut self,
+        sender: Sender,
+        count: u64,
+        cause: &Error,
+        events: &mut Batch,
+    ) {
+        match sender {
+            Sender::Emit(ticket) => events.fail(ticket, cause),
+            Sender::Post(epoch) => {
+                for _ in 0..count {
+                    self.ledger.fail(epoch, cause, events);
+                }
+            }
+            Sender::Nobody => {}
+        }
+    }
+
+    /// The broker has no session of ours (any more): what it had not acknowledged is sent as new,
+    /// what it had and not completed cannot be sent again without perhaps coming twice.
+    pub(super) fn session_lost(&mut self, events: &mut Batch) {
+        let mut lost = Vec::new();
+        self.in_flight.change(|due| match due {
+            Due::PubComp(sender) => {
+                lost.push(sender);
+                Due::Nothing
+            }
+            due => due,
+        });
+        let text = "the broker had taken the message, and lost its session before it was done";
+        let error = Error::lost(text);
+        for sender in lost {
+            self.fail_sender(sender, 1, &error, events);
+        }
+        self.arrivals.clear();
+        self.strays.clear();
+        self.leaving.clear();
+    }
+
+    /// No further connection: nothing that waits will be answered.
+    pub(super) fn abandon_messages(&mut self, cause: &Error, events: &mut Batch) {
+        let mut senders = Vec::new();
+        self.in_flight.change(|due| {
+            if let Due::PubAck(sender) | Due::PubRec(sender) | Due::PubComp(sender) = due {
+                senders.push(sender);
+            }
+            Due::Nothing
+        });
+        self.outbox
+            .drain_frames(|entry, frame| senders.push(sender_of(entry.ticket, frame)));
+        for sender in senders {
+            self.fail_sender(sender, 1, cause, events);
+        }
+    }
+
+    /// Acknowledgements that may leave now.
+    pub(super) fn send_acknowledgements(&mut self) {
+        if self.stage != Stage::Ready {
+            return;
+        }
+        while let Some(settled) = self.arrivals.next_settled(self.version == Version::V5) {
+            let reason = match settled.verdict {
+                crate::message::Verdict::Accept => Reason::SUCCESS,
+                crate::message::Verdict::Reject => Reason::UNSPECIFIED_ERROR,
+            };
+            let kind = match settled.qos {
+                Qos::ExactlyOnce => AckKind::PubRec,
+                _ => AckKind::PubAck,
+            };
+            acknowledge(
+                kind,
+                settled.identifier,
+                reason,
+                self.version,
+                &mut self.control,
+            );
+        }
+    }
+}
+
+impl super::Broker {
+    /// Whether the broker said that it takes such a message.
+    fn takes(&self, message: &Stored<'_>, version: Version) -> Result<(), Error> {
+        if message.qos > self.maximum_qos {
+            let (given, most) = (message.qos as u8, self.maximum_qos as u8);
+            return Err(Error::new(
+                Code::Refused,
+                format!("the broker takes no QoS {given}; {most} is the most"),
+            ));
+        }
+        if message.retain && !self.retain {
+            let text = "the broker retains no messages; leave `retain` out";
+            return Err(Error::new(Code::Refused, text));
+        }
+        if self.max_packet < usize::MAX {
+            let size = packet(message, 1, false).encoded_len(version);
+            if size > self.max_packet {
+                return Err(Error::new(
+                    Code::Refused,
+                    format!(
+                        "the packet would have {size} bytes; the broker takes {} at most",
+                        self.max_packet
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sender_of(ticket: Option<u64>, frame: &[u8]) -> Sender {
+    match ticket {
+        Some(ticket) => Sender::Emit(ticket),
+        None => Sender::Post(Stored::epoch(frame)),
+    }
+}
+
+fn packet<'a>(message: &Stored<'a>, identifier: u16, dup: bool) -> Packet<'a> {
+    Packet {
+        dup,
+        qos: message.qos,
+        retain: message.retain,
+        topic: message.topic,
+        packet_id: match message.qos {
+            Qos::AtMostOnce => 0,
+            _ => identifier,
+        },
+        properties: message.properties,
+        payload: message.payload,
+    }
+}
+
+/// Appends PUBLISH, with a topic alias in place of the topic where the connection has one.
+fn encode(
+    message: &Stored<'_>,
+    identifier: u16,
+    dup: bool,
+    version: Version,
+    aliases: &mut OutboundAliases,
+    out: &mut BytesMut,
+) {
+    let plain = packet(message, identifier, dup);
+    // What was stored goes into a packet: topic and properties were checked, and the whole is
+    // smaller than max_queue_bytes, or the broker would have refused it.
+    let _ = match aliases.apply(message.topic, message.properties) {
+        Some((topic, properties)) => Packet {
+            topic,
+            properties,
+            ..plain
+        }
+        .encode(version, out),
+        None => plain.encode(version, out),
+    };
+}
+
+/// Appends PUBREL.
+fn release(identifier: u16, reason: Reason, version: Version, out: &mut BytesMut) {
+    acknowledge(AckKind::PubRel, identifier, reason, version, out);
+}
+
+pub(super) fn acknowledge(
+    kind: AckKind,
+    packet_id: u16,
+    reason: Reason,
+    version: Version,
+    out: &mut BytesMut,
+) {
+    let ack = Ack {
+        kind,
+        packet_id,
+        reason,
+        properties: Properties::default(),
+    };
+    // It holds nothing that could be too long.
+    let _ = ack.encode(version, out);
+}

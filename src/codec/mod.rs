@@ -1,3 +1,4 @@
 //! Bytes ⇄ frames, and nothing else: no time, no I/O, no Lua, no role.
 
+pub mod mqtt;
 pub mod resp;

@@ -49,11 +49,11 @@ impl Ledger {
         self.first.wrapping_add(last as Epoch)
     }
 
-    /// The post reached the broker.
+    /// So many posts reached the broker.
     #[inline]
-    pub fn succeed(&mut self, epoch: Epoch, events: &mut Batch) {
+    pub fn succeed(&mut self, epoch: Epoch, count: u64, events: &mut Batch) {
         if let Some(account) = self.account(epoch) {
-            account.open = account.open.saturating_sub(1);
+            account.open = account.open.saturating_sub(count);
             if account.open == 0 && account.flush.is_some() {
                 self.answer(events);
             }
@@ -137,8 +137,8 @@ mod tests {
         let (slow, quick) = (ledger.accept(), ledger.accept());
         ledger.flush(1, &mut events);
         let later = ledger.accept();
-        ledger.succeed(later, &mut events);
-        ledger.succeed(quick, &mut events);
+        ledger.succeed(later, 1, &mut events);
+        ledger.succeed(quick, 1, &mut events);
         assert_eq!(answered(&mut events), []);
         ledger.flush(2, &mut events);
         assert_eq!(answered(&mut events), [], "flushes are answered in order");

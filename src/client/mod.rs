@@ -1,6 +1,8 @@
 //! What the protocols mean to a client: one session type a protocol, all commanded through
 //! [`crate::message`]. No sockets, no clock, no Lua.
 
+pub mod ledger;
+pub mod mqtt;
 pub mod outbox;
 pub mod redis;
 pub mod subscriptions;
@@ -8,6 +10,7 @@ pub mod subscriptions;
 use crate::error::Error;
 use crate::message::Value;
 use crate::session::Client;
+use std::time::Instant;
 
 /// Makes the session of `protocol` from the options that the Lua layer has checked.
 ///
@@ -15,7 +18,16 @@ use crate::session::Client;
 /// An unknown protocol, or an option of the wrong kind.
 pub fn create(protocol: &str, options: &Value) -> Result<Box<dyn Client>, Error> {
     match protocol {
+        "mqtt" => Ok(Box::new(mqtt::Mqtt::new(mqtt::Options::parse(options)?))),
         "redis" => Ok(Box::new(redis::Redis::new(redis::Options::parse(options)?))),
         other => Err(Error::invalid(format!("there is no protocol {other:?}"))),
+    }
+}
+
+/// The earlier of two times that need not be.
+pub(crate) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

@@ -148,6 +148,14 @@ impl Arrivals {
         }
     }
 
+    /// What was given to nobody is given to this subscription.
+    pub(super) fn readdress(&mut self, delivery: u64, key: Key) {
+        let place = delivery.wrapping_sub(self.first_delivery) as usize;
+        if let Some(known) = self.deliveries.get_mut(place) {
+            known.key = key;
+        }
+    }
+
     /// The subscription is over: nobody will settle what was given to it.
     pub(super) fn release(&mut self, key: Key) {
         let open: Vec<u64> = (self.first_delivery..)
@@ -160,32 +168,33 @@ impl Arrivals {
         }
     }
 
-    /// The next acknowledgement, in the order of the packets.
-    pub(super) fn next_settled(&mut self) -> Option<Settled> {
+    /// The next acknowledgement, in the order of the packets. Version 3.1.1 has no word for a
+    /// message that could not be dealt with: `can_reject` is false, and it counts as dealt with.
+    pub(super) fn next_settled(&mut self, can_reject: bool) -> Option<Settled> {
         let front = self.packets.front()?;
         if front.left > 0 || !front.here {
             return None;
         }
         let packet = self.packets.pop_front()?;
         self.packets_gone += 1;
-        if packet.qos == Qos::ExactlyOnce && packet.verdict == Verdict::Accept {
+        let verdict = match can_reject {
+            true => packet.verdict,
+            false => Verdict::Accept,
+        };
+        // No PUBREL follows a PUBREC that refuses (section 4.3.3).
+        if packet.qos == Qos::ExactlyOnce && verdict == Verdict::Accept {
             self.received.insert(packet.identifier);
         }
         Some(Settled {
             identifier: packet.identifier,
             qos: packet.qos,
-            verdict: packet.verdict,
+            verdict,
         })
     }
 
     /// The PUBREL of a packet has come. False: there is no such packet.
     pub(super) fn complete(&mut self, identifier: u16) -> bool {
         self.received.remove(&identifier)
-    }
-
-    /// The PUBREC of a packet refuses it, so no PUBREL follows.
-    pub(super) fn forget(&mut self, identifier: u16) {
-        self.received.remove(&identifier);
     }
 
     /// The connection is gone, the session is not: what is not acknowledged will come again.
@@ -231,7 +240,7 @@ mod tests {
     use Verdict::{Accept, Reject};
 
     fn settled(arrivals: &mut Arrivals) -> Vec<(u16, Verdict)> {
-        std::iter::from_fn(|| arrivals.next_settled())
+        std::iter::from_fn(|| arrivals.next_settled(true))
             .map(|each| (each.identifier, each.verdict))
             .collect()
     }

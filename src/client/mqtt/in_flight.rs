@@ -1,5 +1,6 @@
 //! What has been sent and not yet answered, by packet identifier: publishes of QoS 1 and 2 with
 //! their frames, to be sent again on the next connection, and subscriptions.
+//! Knows a frame by its length only.
 //!
 //! Identifiers are given out in order, so a packet's place in the queue tells its identifier, and
 //! none is used again before its packet is answered and all before it are (MQTT 5.0, section 2.2.1).
@@ -38,8 +39,8 @@ pub(super) enum Due {
     PubComp(Sender),
     /// To a subscription.
     SubAck(Key),
-    /// With who waits for it.
-    UnsubAck(Ticket),
+    /// To the end of one.
+    UnsubAck(Key),
     /// None any more.
     Nothing,
 }
@@ -61,6 +62,11 @@ pub(super) struct InFlight {
     /// How many were in flight before the first one: names a flight for good.
     gone: u64,
     publishes: usize,
+    /// Where begins what this connection has not been sent: the place, and the byte among the
+    /// frames.
+    unsent: (usize, usize),
+    /// Publishes that this connection has been sent.
+    sent_here: usize,
     /// Until when callers wait, in order, and for which flight.
     patience: VecDeque<(Instant, u64)>,
 }
@@ -73,6 +79,8 @@ impl Default for InFlight {
             first: 1,
             gone: 0,
             publishes: 0,
+            unsent: (0, 0),
+            sent_here: 0,
             patience: VecDeque::new(),
         }
     }
@@ -84,14 +92,20 @@ impl InFlight {
         self.publishes
     }
 
+    /// Of these, the ones that this connection has been sent: what the peer's receive maximum
+    /// counts (section 4.9).
+    pub(super) fn sent_here(&self) -> usize {
+        self.sent_here
+    }
+
     /// Bytes of their frames.
     pub(super) fn byte_len(&self) -> usize {
         self.frames.len()
     }
 
-    /// Whether nothing awaits an answer.
-    pub(super) fn is_empty(&self) -> bool {
-        self.flights.is_empty()
+    /// Whether nothing that this connection has been sent awaits an answer.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.unsent.0 == 0
     }
 
     /// Whether an identifier is free.
@@ -99,7 +113,8 @@ impl InFlight {
         self.flights.len() < IDENTIFIERS
     }
 
-    /// Puts a packet in flight; its identifier. Only call it where one is free.
+    /// Puts a packet in flight, which the caller sends; its identifier. Only call it where one is
+    /// free, and when nothing is unsent.
     pub(super) fn push(&mut self, due: Due, frame: &[u8], until: Option<Instant>) -> u16 {
         if let Some(until) = until {
             self.patience
@@ -112,7 +127,38 @@ impl InFlight {
             due,
             len: frame.len() as u32,
         });
+        self.sent_here += usize::from(is_publish(due));
+        self.unsent = (self.flights.len(), self.frames.len());
         identifier
+    }
+
+    /// A new connection: it has been sent nothing.
+    pub(super) fn rewind(&mut self) {
+        self.unsent = (0, 0);
+        self.sent_here = 0;
+    }
+
+    /// The first packet that this connection has not been sent; what is answered is passed over.
+    pub(super) fn next_unsent(&mut self) -> Option<(u16, Due, &[u8])> {
+        loop {
+            let (place, byte) = self.unsent;
+            let flight = self.flights.get(place)?;
+            let end = byte + flight.len as usize;
+            if flight.due != Due::Nothing {
+                let frame = self.frames.get(byte..end)?;
+                return Some((advanced(self.first, place), flight.due, frame));
+            }
+            self.unsent = (place + 1, end);
+        }
+    }
+
+    /// What [`InFlight::next_unsent`] tells has been sent.
+    pub(super) fn mark_sent(&mut self) {
+        let (place, byte) = self.unsent;
+        if let Some(flight) = self.flights.get(place) {
+            self.unsent = (place + 1, byte + flight.len as usize);
+            self.sent_here += usize::from(is_publish(flight.due));
+        }
     }
 
     /// The answer that is due to this packet; [`Due::Nothing`] where there is no such packet.
@@ -130,8 +176,9 @@ impl InFlight {
 
     fn set_due_at(&mut self, place: usize, due: Due) {
         if let Some(flight) = self.flights.get_mut(place) {
-            self.publishes -= usize::from(is_publish(flight.due));
-            self.publishes += usize::from(is_publish(due));
+            let ends = is_publish(flight.due) && !is_publish(due);
+            self.publishes -= usize::from(ends);
+            self.sent_here -= usize::from(ends && place < self.unsent.0);
             flight.due = due;
         }
         if due == Due::Nothing {
@@ -139,31 +186,14 @@ impl InFlight {
         }
     }
 
-    /// Goes through all that awaits an answer, oldest first: identifier, what is due, and frame.
-    pub(super) fn each(&self, mut tell: impl FnMut(u16, Due, &[u8])) {
-        let mut rest = &self.frames[..];
-        for (place, flight) in self.flights.iter().enumerate() {
-            // invariant: the flights measure out the frames
-            let (frame, behind) = rest.split_at(flight.len as usize);
-            rest = behind;
-            if flight.due != Due::Nothing {
-                tell(advanced(self.first, place), flight.due, frame);
-            }
-        }
-    }
-
     /// Gives each what `change` makes of what is due to it.
     pub(super) fn change(&mut self, mut change: impl FnMut(Due) -> Due) {
-        for place in 0..self.flights.len() {
-            let Some(due) = self.flights.get(place).map(|flight| flight.due) else {
-                break;
-            };
-            let new = change(due);
-            if let (true, Some(flight)) = (new != due, self.flights.get_mut(place)) {
-                self.publishes -= usize::from(is_publish(due));
-                self.publishes += usize::from(is_publish(new));
-                flight.due = new;
-            }
+        for (place, flight) in self.flights.iter_mut().enumerate() {
+            let due = change(flight.due);
+            let ends = is_publish(flight.due) && !is_publish(due);
+            self.publishes -= usize::from(ends);
+            self.sent_here -= usize::from(ends && place < self.unsent.0);
+            flight.due = due;
         }
         self.land();
     }
@@ -212,7 +242,10 @@ impl InFlight {
             .is_some_and(|flight| flight.due == Due::Nothing)
         {
             if let Some(flight) = self.flights.pop_front() {
-                self.frames.advance(flight.len as usize);
+                let len = flight.len as usize;
+                self.frames.advance(len);
+                let (place, byte) = self.unsent;
+                self.unsent = (place.saturating_sub(1), byte.saturating_sub(len));
                 self.first = advanced(self.first, 1);
                 self.gone += 1;
             }
@@ -287,12 +320,21 @@ mod tests {
         assert_eq!(flying.due(b), due[1]);
         flying.set_due(c, Due::Nothing);
         flying.set_due(a, Due::PubComp(Sender::Emit(1)));
+        flying.rewind();
+        assert_eq!((flying.publishes(), flying.sent_here()), (2, 0));
         let mut seen = Vec::new();
-        flying.each(|identifier, due, frame| seen.push((identifier, due, frame.len())));
+        while let Some((identifier, due, frame)) = flying.next_unsent() {
+            seen.push((identifier, due, frame.len()));
+            flying.mark_sent();
+        }
         assert_eq!(
             seen,
             [(a, Due::PubComp(Sender::Emit(1)), 5), (b, due[1], 5)]
         );
+        assert_eq!(flying.sent_here(), 2);
+        flying.set_due(a, Due::Nothing);
+        assert_eq!((flying.publishes(), flying.sent_here()), (1, 1));
+        assert_eq!(flying.next_unsent(), None);
         assert_eq!(flying.due(c), Due::Nothing);
         assert_eq!(flying.due(0), Due::Nothing);
         assert_eq!(flying.due(99), Due::Nothing);

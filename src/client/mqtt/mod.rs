@@ -27,7 +27,7 @@ use crate::client::ledger::Ledger;
 use crate::client::outbox::Outbox;
 use crate::codec::mqtt::{Decoder, Reason, Role, Version};
 use crate::error::{Code, Error};
-use crate::message::{Batch, Command, Key, Publish, State, Ticket, Value};
+use crate::message::{Batch, Command, Key, Publish, Ticket, Value};
 use crate::session::{Client, Counters, Detour, Session};
 use arrivals::Arrivals;
 use bytes::{Buf, BytesMut};

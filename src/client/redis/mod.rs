@@ -14,6 +14,7 @@ mod tests;
 
 pub use options::{Options, Role};
 
+use crate::client::earliest;
 use crate::client::outbox::{Outbox, Overflow};
 use crate::client::subscriptions::{Inserted, Stage as SubscriptionStage, Subscriptions};
 use crate::codec::resp::{encode_command, encode_publish, Decoder};
@@ -559,11 +560,4 @@ fn lost(cause: &Error) -> Error {
         _ => Code::Lost,
     };
     Error::new(code, format!("the outcome is unknown: {}", cause.text))
-}
-
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }

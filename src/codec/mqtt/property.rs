@@ -345,8 +345,14 @@ impl<'a> Properties<'a> {
 
     /// As they go on the wire, without their length.
     #[inline]
-    pub(super) fn raw(&self) -> &'a [u8] {
+    pub(crate) fn raw(&self) -> &'a [u8] {
         self.0
+    }
+
+    /// What was stored of [`Properties::raw`], or encodes to properties.
+    #[inline]
+    pub(crate) fn stored(raw: &'a [u8]) -> Self {
+        Self(raw)
     }
 
     /// Reads and checks the properties of `place`, their length first.

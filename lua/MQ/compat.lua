@@ -9,6 +9,11 @@ compat.pack = table.pack or function(...)
   return { n = select("#", ...), ... }
 end
 
+--- A number as a person writes it: Lua 5.3 and later end a whole float in ".0".
+function compat.plain(number)
+  return (tostring(number):gsub("%.0$", ""))
+end
+
 --- The list that `require` asks: `package.searchers`, or `package.loaders` on Lua 5.1.
 compat.searchers = package.searchers or package.loaders
 

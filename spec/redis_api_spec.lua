@@ -53,6 +53,8 @@ describe("MQ.redis", function()
     it("raises for a dot in place of the colon, and for what is no table", function()
       assert.matches("colon", misuse(function() MQ.new { port = 1 } end))
       assert.matches("table", misuse(function() MQ:new(6379) end))
+      assert.matches("^MQ.redis is no client; make one: ", misuse(function() MQ:emit("x", "y") end))
+      assert.is_nil(MQ.publish)
       assert.equal("idle", MQ:new():stats().state)
     end)
 

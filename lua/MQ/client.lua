@@ -389,7 +389,13 @@ local function define(definition)
     return mq, err, code
   end
 
-  return module
+  return setmetatable(module, {
+    __index = function(_, name)
+      if type(rawget(Client, name)) == "function" then
+        error(("%s is no client; make one: local mq = MQ:new{…}, then call mq:%s"):format(definition.module, name), 2)
+      end
+    end,
+  })
 end
 
 return { define = define, make_from_text = make_from_text }

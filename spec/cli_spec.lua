@@ -43,6 +43,11 @@ describe("mq", function()
       assert.equal(0, code)
       assert.matches("^usage: mq " .. command, out)
     end
+    code, out = mq { "sub", "redis://localhost", "x", "-h" }
+    assert.equal(0, code)
+    assert.matches("^usage: mq sub", out)
+    code, out = run("print(...)", "--help")
+    assert.same({ 0, "--help\n" }, { code, out })
   end)
 
   it("ends with 2 and a message on standard error for a wrong command line", function()
@@ -52,9 +57,15 @@ describe("mq", function()
       ["no embedded broker yet"] = { "broker" },
       ["leave %-%-broker out"] = { "run", "--broker", "x.lua" },
       ["run: which script%?"] = { "run" },
-      ["unknown option %-%-frob"] = { "run", "--frob", "x.lua" },
+      ["unknown option %-%-frob.*\nusage: mq run SCRIPT.*\n`mq run %-%-help` tells more\n$"] =
+        { "run", "--frob", "x.lua" },
+      ["unknown option %-%-vers; did you mean %-%-version%?"] = { "--vers" },
       ["sub: which URL"] = { "sub", "redis://localhost" },
-      ["unknown option %-%-jsn"] = { "sub", "--jsn", "redis://localhost", "x" },
+      ["unknown option %-%-jsn; did you mean %-%-json%?\nusage: mq sub %[%-%-json%] "] =
+        { "sub", "redis://localhost", "x", "--jsn" },
+      ["unknown option %-%-line; did you mean %-%-lines%?\nusage: mq pub "] =
+        { "pub", "--line", "redis://localhost", "x" },
+      ["unknown option %-%-message; did you mean %-%-messages%?"] = { "bench", "--message=5", "redis://localhost" },
       ["option %-%-count: expected a value that fits %(got 0%)"] = { "sub", "--count", "0", "redis://localhost", "x" },
       ["option %-%-json takes no value"] = { "sub", "--json=yes", "redis://localhost", "x" },
       ["this version has no mqtt"] = { "sub", "mqtt://localhost", "x" },

@@ -99,6 +99,39 @@ describe("the own loop", function()
     assert.equal(3, world.time)
   end)
 
+  it("sleeps in a finalizer, and leaves the program's hook in place", function()
+    local world, loop, say = virtual()
+    local newproxy = rawget(_G, "newproxy")   -- 5.1 and LuaJIT know finalizers of userdata only
+    local function hook() end
+    loop.spawn(function()
+      local finalized = false
+      local function finalize()
+        loop.sleep(1)
+        say "finalized"
+        finalized = true
+      end
+      if newproxy then
+        getmetatable(newproxy(true)).__gc = finalize
+      else
+        setmetatable({}, { __gc = finalize })
+      end
+      debug.sethook(hook, "", 1000)
+      local littered = 0
+      repeat
+        world.litter = { {} }
+        littered = littered + 1
+      until finalized or littered > 1e7
+      say "goes on"
+      loop.sleep(1)
+      local left, _, count = debug.gethook()
+      debug.sethook()
+      assert.same({ hook, 1000 }, { left, count })
+      say "ends"
+    end)
+    loop.run()
+    assert.same({ "1 finalized", "1 goes on", "2 ends" }, world.log)
+  end)
+
   it("timeout calls once, at again and again, each in a coroutine of its own", function()
     local world, loop, say = virtual()
     loop.timeout(1.5, function() say "once" loop.sleep(1) say "once, later" end)

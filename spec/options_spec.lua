@@ -48,7 +48,7 @@ describe("options", function()
   it("names the nearest for an unknown one", function()
     for wrong, right in pairs {
       prot = "port", hots = "host", usrname = "username", pasword = "password", timout = "timeout",
-      on_eror = "on_error", maxqueue = "max_queue", HOST = "host", reconect = "reconnect",
+      on_eror = "on_error", maxqueue = "max_queue", HOST = "host", reconect = "reconnect", time = "timeout",
     } do
       assert.equal(('unknown option "%s"; did you mean "%s"?'):format(wrong, right), problem { [wrong] = 1 })
     end
@@ -71,6 +71,10 @@ describe("options", function()
         'option "on_connect" must be a function, not a table; write on_connect = function (mq) … end' },
       { { hosts = {} },
         'option "hosts" must be a list of strings, not empty, not a table; write hosts = {"one:6379", "two:6379"}' },
+      { { hosts = { "a", "b:99999" } },
+        'option "hosts": the port in "b:99999" must be an integer from 1 to 65535; write hosts = {"one:6379"}' },
+      { { hosts = { "[::1]:0" } },
+        'option "hosts": the port in "[::1]:0" must be an integer from 1 to 65535; write hosts = {"one:6379"}' },
       { { reconnect = { min = 5, max = 1 } },
         'in "reconnect": min (5) is greater than max (1); write reconnect = {min = 0.1, max = 30}' },
     }
@@ -79,8 +83,10 @@ describe("options", function()
     end
     assert.matches("^expected a table of options, not 5$", problem(5))
     for _, value in ipairs { 0, -1, 0 / 0, math.huge } do
-      assert.matches('^option "timeout" must be a number from 0.001', problem { timeout = value })
+      assert.matches('^option "timeout" must be a number from 0.001 to 1000000, not ', problem { timeout = value })
     end
+    assert.equal('option "max_pending" must be an integer from 1 to 2147483648, not 0; write max_pending = 65536',
+      problem { max_pending = 0.0 })
     assert.matches('"::1" is none; write an IPv6 address as "%[::1%]:6379"', problem { hosts = { "::1" } })
     assert.matches("needs its key", problem { tls = { cert = "client.pem" } })
   end)

@@ -53,7 +53,25 @@ describe("MQ.redis", function()
     it("raises for a dot in place of the colon, and for what is no table", function()
       assert.matches("colon", misuse(function() MQ.new { port = 1 } end))
       assert.matches("table", misuse(function() MQ:new(6379) end))
+      assert.matches("^MQ.redis is no client; make one: ", misuse(function() MQ:emit("x", "y") end))
+      assert.is_nil(MQ.publish)
       assert.equal("idle", MQ:new():stats().state)
+    end)
+
+    it("makes a client that names the nearest method for one that it does not have", function()
+      local mq = client(server)
+      for wrong, right in pairs {
+        publish = "emit", subscribe = "on", unsubscribe = "off", emitt = "emit", Emit = "emit", pots = "post",
+        flsh = "flush", stat = "stats", closed = "close",
+      } do
+        assert.equal(('a client has no "%s"; did you mean mq:%s?'):format(wrong, right),
+          misuse(function() mq[wrong](mq, "x", "y") end))
+      end
+      assert.matches("mq:emit", misuse(function() mq:publish("x", "y") end))
+      assert.is_nil(mq.frobnicate)
+      assert.is_nil(mq[1])
+      mq.count = (mq.count or 0) + 1   -- a program's own field
+      assert.equal(1, mq.count)
     end)
 
     it("takes the options of the other protocols, so that one table serves three", function()
@@ -235,14 +253,21 @@ describe("MQ.redis", function()
       local mq = client(server)
       for _, wrong in ipairs { 5, true, {}, print } do
         for _, name in ipairs { "emit", "post" } do
-          local ok, err, code = mq[name](mq, "/x", wrong)
-          assert.same({ nil, "invalid" }, { ok, code })
-          assert.is_string(err)
-          ok, err, code = mq[name](mq, wrong, "x")
-          assert.same({ nil, "invalid" }, { ok, code })
-          assert.is_string(err)
+          for _, argument in ipairs { "pattern", "payload" } do
+            local pattern, data = "/x", "x"
+            if argument == "pattern" then
+              pattern = wrong
+            else
+              data = wrong
+            end
+            local ok, err, code = mq[name](mq, pattern, data)
+            assert.same({ nil, "invalid" }, { ok, code })
+            assert.equal(("mq:%s: the %s must be a string (got a %s)"):format(name, argument, type(wrong)), err)
+          end
         end
       end
+      assert.equal("mq:emit: the payload must be a string (got a nil)", (select(2, mq:emit("/x"))))
+      assert.matches("empty", (select(2, mq:emit("", "x"))))
       assert.equal("invalid", (select(3, mq:emit("/x"))))
       assert.equal("invalid", (select(3, mq:post("/x", nil))))
       assert.equal("invalid", (select(3, mq:post("", "x"))))

@@ -110,6 +110,30 @@ function tools.stat(mq, name)
   return mq:stats()[name]
 end
 
+--- An address that never answers an attempt to connect: a listener that nobody accepts from, filled up until the
+-- kernel lets connections hang -> its port, and a function that ends it.
+function tools.silent_address(address, port)
+  local sys = helper.sys
+  local listener
+  listener, port = assert(sys.listen(port or 0, address, 0))
+  local waiting = {}
+  local function stop()
+    for _, fd in ipairs(waiting) do
+      sys.close(fd)
+    end
+    sys.close(listener)
+  end
+  for i = 1, 20 do
+    local fd = sys.connect(address, port, 0.1)
+    if not fd then
+      return port, stop
+    end
+    waiting[i] = fd
+  end
+  stop()
+  error("the kernel took every connection", 2)
+end
+
 --- How many times the server has run a command.
 function tools.calls(server, command)
   local calls = server:cli("INFO", "commandstats"):match("cmdstat_" .. command .. ":calls=(%d+)")

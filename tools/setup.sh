@@ -11,6 +11,7 @@ packages=()
 
 command_from() { command -v "$1" >/dev/null 2>&1 || packages+=("${2:-$1}"); }
 headers_from() { pkg-config --exists "$1" 2>/dev/null || packages+=("$2"); }
+library_from() { compgen -G "/usr/lib/*/$1" >/dev/null || packages+=("$2"); }
 file_from() { [ -e "$1" ] || packages+=("$2"); }
 
 command_from cc gcc
@@ -43,6 +44,7 @@ test)
     command_from luarocks
     command_from openssl
     headers_from hiredis libhiredis-dev
+    library_from libnss_wrapper.so libnss-wrapper # names with two addresses
     ;;
 *) die "usage: tools/setup.sh demo [LUA] | test | bench" ;;
 esac

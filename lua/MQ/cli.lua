@@ -27,9 +27,19 @@ local function fail(text)
   return 2
 end
 
+local HELP = {}   -- in place of what is wrong: somebody asked for help
+
+local function unknown_flag(flags, name)
+  local known = { ["--help"] = true }
+  for flag in pairs(flags) do
+    known[flag] = true
+  end
+  return ("unknown option %s; did you mean %s?"):format(name, (require("MQ.options").nearest(known, name)))
+end
+
 --- Reads arguments. `flags`: "--name" → true, or a function (text → value | nil) where a value follows. What does not
 -- begin with "-" is positional, and so is everything after "--" and, with `stop`, after the first positional one.
--- Returns the flags that were given and a list of the others; or nil and what is wrong.
+-- Returns the flags that were given and a list of the others; or nil and what is wrong, for main.
 function cli.parse(arguments, flags, stop)
   local given, rest = {}, {}
   local index = 1
@@ -46,8 +56,10 @@ function cli.parse(arguments, flags, stop)
       local name, value = argument:match("^(%-%-[^=]+)=(.*)$")
       name = name or argument
       local kind = flags[name]
-      if kind == nil then
-        return nil, ("unknown option %s"):format(name)
+      if name == "--help" or name == "-h" then
+        return nil, HELP
+      elseif kind == nil then
+        return nil, unknown_flag(flags, name)
       elseif kind == true then
         if value then
           return nil, ("option %s takes no value"):format(name)
@@ -179,24 +191,26 @@ function cli.main(arguments)
       for index = 2, #arguments do
         rest[index - 1] = arguments[index]
       end
-      if rest[1] == "--help" or rest[1] == "-h" then
+      local code, problem = command.main(rest)
+      if problem == HELP then
         io.write(command.help)
         return 0
-      end
-      local code, problem = command.main(rest)
-      if problem then
+      elseif problem then
         fail(problem)
-        io.stderr:write("`mq ", name, " --help` tells more\n")
+        io.stderr:write(command.help:match("^[^\n]*\n"), "`mq ", name, " --help` tells more\n")
       end
       return code
     end
+  end
+  if name:sub(1, 1) == "-" then
+    return fail(unknown_flag({ ["--version"] = true }, name) .. " `mq --help` lists the commands")
   end
   local nearest = {}
   for _, each in ipairs(commands) do
     nearest[each] = true
   end
   return fail(("unknown command %q; did you mean %q? `mq --help` lists them")
-    :format(name, require("MQ.options").nearest(nearest, name)))
+    :format(name, (require("MQ.options").nearest(nearest, name))))
 end
 
 return cli

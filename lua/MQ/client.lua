@@ -15,7 +15,13 @@ local subscribing = require "MQ.subscribe"
 
 local publishers, misuse, check_seconds = object.publishers, object.misuse, object.check_seconds
 
-local Client = {}
+-- Fields that a client may not have are false here, so that their absence is no question of what the program meant.
+local Client = {
+  on_error = false, on_connect = false, on_disconnect = false,
+  reader = false,             -- the connection that subscribes where the publishing one cannot
+  failure = false,            -- { err, code } of the fatal error that has ended it
+  closing = false,            -- the records of those who wait in close
+}
 
 for _, methods in ipairs { publishing.methods, subscribing.methods } do
   for name, method in pairs(methods) do
@@ -205,7 +211,7 @@ end
 local function close_connections(self, seconds)
   local dispatch = self.dispatch
   local left, ok, err, code = 0, true, nil, nil
-  for _, connection in ipairs { self.core, self.reader } do
+  for _, connection in ipairs { self.core, self.reader or nil } do
     local ticket = dispatch.ticket()
     dispatch.pending(ticket, function(record)
       left = left - 1
@@ -271,6 +277,8 @@ function Client:stats()
 end
 
 --------------------------------------------------------------------------------------------------------------- new
+
+setmetatable(Client, { __index = object.missing(Client) })
 
 local function address(flat)
   if flat.path then
@@ -381,7 +389,13 @@ local function define(definition)
     return mq, err, code
   end
 
-  return module
+  return setmetatable(module, {
+    __index = function(_, name)
+      if type(rawget(Client, name)) == "function" then
+        error(("%s is no client; make one: local mq = MQ:new{…}, then call mq:%s"):format(definition.module, name), 2)
+      end
+    end,
+  })
 end
 
 return { define = define, make_from_text = make_from_text }

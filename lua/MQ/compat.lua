@@ -9,6 +9,11 @@ compat.pack = table.pack or function(...)
   return { n = select("#", ...), ... }
 end
 
+--- A number as a person writes it: Lua 5.3 and later end a whole float in ".0".
+function compat.plain(number)
+  return (tostring(number):gsub("%.0$", ""))
+end
+
 --- The list that `require` asks: `package.searchers`, or `package.loaders` on Lua 5.1.
 compat.searchers = package.searchers or package.loaders
 
@@ -25,7 +30,7 @@ local running = coroutine.running
 local isyieldable = coroutine.isyieldable
 
 if isyieldable then
-  --- The running coroutine, or nil where nothing can yield: in the main chunk, and below a C function
+  --- The running coroutine, or nil where nothing can yield: in the main chunk, in a finalizer, and below a C function
   -- that a yield cannot cross (a `table.sort` comparison; on Lua 5.1 also `pcall` and metamethods).
   function compat.yieldable()
     if isyieldable() then
@@ -34,11 +39,30 @@ if isyieldable then
   end
 else
   -- Lua 5.1 and 5.2 cannot say whether a yield would succeed. A C function on the coroutine's stack is what
-  -- forbids it, and the stack can be read. (Metamethods leave no frame; there the yield itself raises.)
-  local getinfo = debug.getinfo
-  local harmless = {}
+  -- forbids it, and the stack can be read. A finalizer leaves no frame of C; but Lua calls no hook while one runs.
+  -- (Nor do Lua 5.1's other metamethods leave one; there the yield itself raises.)
+  local getinfo, gethook, sethook = debug.getinfo, debug.gethook, debug.sethook
+  local hooked
+
+  local function note()
+    hooked = true
+  end
+
+  local function in_finalizer()
+    local hook, mask, count = gethook()
+    if type(hook) == "string" then
+      return false   -- a hook of the host's, which could not be put back
+    end
+    hooked = false
+    sethook(note, "", 1)
+    sethook(hook, mask, count)
+    return not hooked
+  end
+
+  -- function → whether a yield cannot cross it. To ask Lua again each time would cost more than all the rest.
+  local forbids = setmetatable({}, { __mode = "k" })
   if _VERSION ~= "Lua 5.1" then
-    harmless[pcall], harmless[xpcall] = true, true
+    forbids[pcall], forbids[xpcall] = false, false
   end
 
   function compat.yieldable()
@@ -47,13 +71,22 @@ else
       return nil
     end
     local level = 2
-    local info = getinfo(level, "Sf")
+    local info = getinfo(level, "f")
     while info do
-      if info.what == "C" and not harmless[info.func] then
+      local fn = info.func   -- nil: Lua 5.1's place holder for a tail call
+      local forbidden = fn and forbids[fn]
+      if forbidden == nil and fn then
+        forbidden = getinfo(fn, "S").what == "C"
+        forbids[fn] = forbidden
+      end
+      if forbidden then
         return nil
       end
       level = level + 1
-      info = getinfo(level, "Sf")
+      info = getinfo(level, "f")
+    end
+    if in_finalizer() then
+      return nil
     end
     return co
   end

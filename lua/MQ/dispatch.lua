@@ -17,6 +17,7 @@
 
 local core = require "MQ.core"
 local host_loop = require "MQ.loop"
+local plain = require("MQ.compat").plain
 
 local BATCH = 1024        -- events that one worker pulls before every other coroutine has had a turn
 local QUEUE_BATCH = 256   -- the same for a worker that works off a queue
@@ -411,7 +412,7 @@ local function open(port)
       end
       return nil, record[2], record[3], record[4]
     elseif record.late then
-      return nil, ("no answer within %s s"):format(seconds), "timeout"
+      return nil, ("no answer within %s s"):format(plain(seconds)), "timeout"
     end
     return nil, record.stuck or "nothing is left that could answer: the process has been forked",
       record.stuck and "invalid" or "closed"

@@ -1,6 +1,8 @@
 --- What may be written in MQ:new{…} and in a call's last argument, and what is wrong with what was written.
 -- Must not know: sockets, the core, what an option does. It turns a user's table into the flat one that the core takes.
 
+local plain = require("MQ.compat").plain
+
 local options = {}
 
 local huge = math.huge
@@ -16,6 +18,8 @@ local function quote(value)
     return '"' .. value:gsub('[%c"\\]', function(c) return ("\\%03d"):format(c:byte()) end) .. '"'
   elseif type(value) == "table" or type(value) == "function" or type(value) == "userdata" then
     return "a " .. type(value)
+  elseif type(value) == "number" then
+    return plain(value)
   end
   return tostring(value)
 end
@@ -24,9 +28,9 @@ options.quote = quote
 
 local function range(spec)
   if spec.max and spec.max < huge then
-    return (" from %s to %s"):format(spec.min, spec.max)
+    return (" from %s to %s"):format(plain(spec.min), plain(spec.max))
   elseif spec.min then
-    return (" of at least %s"):format(spec.min)
+    return (" of at least %s"):format(plain(spec.min))
   end
   return ""
 end
@@ -226,17 +230,20 @@ local function distance(a, b)
   return rows[#a][#b]
 end
 
---- The name in `specs` that is closest to `name`, or nil where `specs` is empty.
+--- The name in `specs` that is closest to `name`, and how many slips that makes; nil where `specs` is empty.
 function options.nearest(specs, name)
   local nearest, least
   local wanted = tostring(name):sub(1, 64):lower()
   for known in pairs(specs) do
     local edits = distance(wanted, known)
+    if #wanted > 2 and known:sub(1, #wanted) == wanted then
+      edits = math.min(edits, 0.5)   -- the beginning of a name is closer than a slip: "--vers", "time"
+    end
     if not least or edits < least or (edits == least and known < nearest) then
       nearest, least = known, edits
     end
   end
-  return nearest
+  return nearest, least
 end
 
 local function unknown(specs, name)
@@ -366,7 +373,7 @@ end
 function options.settle(flat)
   if flat.reconnect_min > flat.reconnect_max then
     return nil, ('in "reconnect": min (%s) is greater than max (%s); write reconnect = {min = 0.1, max = 30}')
-      :format(flat.reconnect_min, flat.reconnect_max)
+      :format(plain(flat.reconnect_min), plain(flat.reconnect_max))
   end
   if (flat.tls_cert == nil) ~= (flat.tls_key == nil) then
     return nil, 'in "tls": a client certificate needs its key, and the key its certificate; '
@@ -377,6 +384,11 @@ function options.settle(flat)
     if not complete then
       return nil, ('option "hosts" must be a list of "host:port", and %s is none; write an IPv6 address as "[::1]:%d"')
         :format(quote(address), flat.port)
+    end
+    local port = tonumber(complete:match("%d+$"))
+    if port < 1 or port > 65535 then
+      return nil, ('option "hosts": the port in %s must be an integer from 1 to 65535; write hosts = {"one:6379"}')
+        :format(quote(address))
     end
     flat.hosts[index] = complete
   end

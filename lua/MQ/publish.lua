@@ -2,6 +2,7 @@
 -- Must not know: what carries it, subscriptions, how a client begins and ends.
 
 local core = require "MQ.core"
+local plain = require("MQ.compat").plain
 local object = require "MQ.object"
 local options = require "MQ.options"
 
@@ -51,7 +52,7 @@ local function publish_with_patience(self, pattern, data, ticket, flags)
   local ok, err, code = nil, nil, "full"
   while code == "full" do
     if not dispatch.await(record, math.max(deadline - core.now(), 0)) then
-      err = record.stuck or ("the outbound queue stayed full for %s s"):format(self.timeout)
+      err = record.stuck or ("the outbound queue stayed full for %s s"):format(plain(self.timeout))
       break
     end
     record.done = nil
@@ -71,6 +72,20 @@ local function flags_of(self, opt, method)
     error(("mq:%s: %s"):format(method, err), 3)
   end
   return protocol.publish_flags and protocol.publish_flags(given)
+end
+
+-- What the core refused, to the caller: it does not say which argument is no string.
+local function refused(method, pattern, data, err, code)
+  if code == "invalid" then
+    local name, value = "pattern", pattern
+    if type(pattern) == "string" then
+      name, value = "payload", data
+    end
+    if type(value) ~= "string" then
+      err = ("mq:%s: the %s must be a string (got a %s)"):format(method, name, type(value))
+    end
+  end
+  return nil, err, code
 end
 
 --- Publishes without waiting for an answer: the fast path. true; nil, err, code.
@@ -94,7 +109,7 @@ function methods:post(pattern, data, opt)
       return true
     end
   end
-  return nil, err, code
+  return refused("post", pattern, data, err, code)
 end
 
 --- Publishes in call order and waits for the broker's answer. true, detail; nil, err, code.
@@ -121,7 +136,7 @@ function methods:emit(pattern, data, opt)
     end
     if not ok then
       dispatch.withdraw(ticket)
-      return nil, err, code
+      return refused("emit", pattern, data, err, code)
     end
   end
   return dispatch.answer(record)

@@ -5,6 +5,7 @@ use crate::error::{Code, Error};
 use crate::message::Value;
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -116,7 +117,10 @@ impl Endpoint {
                 Stream::plain(Plain::Unix(socket)).map_err(failed)
             }
             Address::Tcp(host, port) => {
-                let socket = connect_any(host, *port).await.map_err(failed)?;
+                let resolved = lookup_host((host.as_str(), *port)).await;
+                let addresses = interleave(resolved.map_err(failed)?);
+                let socket = first_to_answer(addresses, TcpStream::connect).await;
+                let socket = socket.map_err(failed)?;
                 socket.set_nodelay(true).map_err(failed)?;
                 #[cfg(feature = "tls")]
                 if let Some(tls) = &self.tls {
@@ -169,16 +173,23 @@ fn unbracketed(host: &str) -> &str {
         .unwrap_or(host)
 }
 
-/// Tries all addresses of a name, the next when one fails or is slow, and takes the first that
-/// answers ("Happy Eyeballs", RFC 8305, without its sorting by history).
-async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut addresses = interleave(lookup_host((host, port)).await?).into_iter();
+/// Tries all addresses, the next when one fails or is slow, and takes the first that answers
+/// ("Happy Eyeballs", RFC 8305, without its sorting by history).
+async fn first_to_answer<S, F>(
+    addresses: Vec<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<S>
+where
+    S: Send + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+{
+    let mut addresses = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut failure = None;
     loop {
         let more = match addresses.next() {
             Some(address) => {
-                attempts.spawn(TcpStream::connect(address));
+                attempts.spawn(connect(address));
                 true
             }
             None => false,
@@ -279,5 +290,70 @@ mod tests {
             shown,
             ["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1", "1.1.1.3:1"]
         );
+    }
+
+    /// What becomes of an attempt to connect.
+    #[derive(Clone, Copy)]
+    enum Fate {
+        Answers(Duration),
+        Refuses,
+        Silent,
+    }
+
+    /// Tries addresses of these fates, on a clock of its own: the index of the one that answered, or
+    /// what went wrong; and how long that took.
+    fn try_in_turn(fates: &[Fate]) -> io::Result<(io::Result<usize>, Duration)> {
+        let addresses = (0..fates.len()).map(|at| SocketAddr::from(([127, 0, 0, 1], at as u16)));
+        let connect = |address: SocketAddr| {
+            let at = usize::from(address.port());
+            let fate = fates[at];
+            async move {
+                match fate {
+                    Fate::Answers(after) => tokio::time::sleep(after).await,
+                    Fate::Refuses => return Err(io::Error::other(format!("{at} refuses"))),
+                    Fate::Silent => std::future::pending().await,
+                }
+                Ok(at)
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()?;
+        Ok(runtime.block_on(async {
+            let begun = tokio::time::Instant::now();
+            let outcome = first_to_answer(addresses.collect(), connect).await;
+            (outcome, begun.elapsed())
+        }))
+    }
+
+    #[test]
+    fn a_refused_address_costs_nothing_and_a_silent_one_the_stagger() -> io::Result<()> {
+        use Fate::{Answers, Refuses, Silent};
+        let at_once = Answers(Duration::ZERO);
+        let millisecond = Duration::from_millis(1); // the clock's grain
+        for (fates, winner, cost) in [
+            (&[at_once, Refuses][..], 0, Duration::ZERO),
+            (&[Refuses, at_once], 1, Duration::ZERO),
+            (&[Silent, at_once], 1, STAGGER),
+            (&[Silent, Silent, at_once], 2, 2 * STAGGER),
+            (&[Silent, Refuses, at_once], 2, STAGGER),
+            // Slow is not out: the first one goes on beside the second.
+            (&[Answers(STAGGER + STAGGER), Silent], 0, 2 * STAGGER),
+        ] {
+            let (outcome, took) = try_in_turn(fates)?;
+            assert_eq!(outcome?, winner);
+            assert!(took >= cost && took <= cost + 5 * millisecond, "{took:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn where_every_address_fails_the_last_error_is_told() -> io::Result<()> {
+        let (outcome, _) = try_in_turn(&[Fate::Refuses, Fate::Refuses])?;
+        assert!(outcome.is_err_and(|error| error.to_string() == "1 refuses"));
+        let (outcome, _) = try_in_turn(&[])?;
+        assert!(outcome.is_err());
+        Ok(())
     }
 }

@@ -13,15 +13,17 @@ left to do: no coroutine that anything could wake, no timer, no subscription.
 `require` finds modules beside the script, and `cf`, `json`, `logging` and `class` where there are none of these
 names: a script that was written for the cf framework runs as it is. The arguments are in `arg` and `...`.
 
-Exit codes: 0; 1 after an error in the script; 2 for a wrong command line; 130 after Ctrl-C.
+Exit codes: 0; 1 after an error in the script; 2 for a wrong command line; 130 after Ctrl-C (SIGINT), which closes
+every client. SIGTERM ends it at once: a service manager sends SIGINT instead (systemd: KillSignal=SIGINT).
 ]]
 
 local function main(arguments)
-  local given, rest = cli.parse(arguments, { ["--broker"] = true }, true)
+  if arguments[1] == "--broker" then
+    return 2, "this version has no embedded broker yet; start a redis-server and leave --broker out"
+  end
+  local given, rest = cli.parse(arguments, {}, true)
   if not given then
     return 2, rest
-  elseif given["--broker"] then
-    return 2, "this version has no embedded broker yet; start a redis-server and leave --broker out"
   elseif not rest[1] then
     return 2, "run: which script?"
   end

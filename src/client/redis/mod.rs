@@ -539,6 +539,10 @@ impl Redis {
                     trouble.text
                 )
             }
+            (None, Stage::Offline | Stage::Handshake { .. }) => format!(
+                "no connection within {seconds} s: nothing has answered yet; is it the right port, \
+                 and does TLS begin on both sides?"
+            ),
             _ => format!("could not be sent within {seconds} s"),
         };
         Error::new(Code::Timeout, text)

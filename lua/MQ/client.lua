@@ -17,7 +17,7 @@ local publishers, misuse, check_seconds = object.publishers, object.misuse, obje
 
 -- Fields that a client may not have are false here, so that their absence is no question of what the program meant.
 local Client = {
-  on_error = false, on_connect = false, on_disconnect = false,
+  on_error = false, on_connect = false, on_disconnect = false, on_auth = false,
   reader = false,             -- the connection that subscribes where the publishing one cannot
   failure = false,            -- { err, code } of the fatal error that has ended it
   closing = false,            -- the records of those who wait in close
@@ -52,13 +52,14 @@ end
 local on_state = {}
 
 -- A client is connected while each of its connections is.
-function on_state.connected(self, id)
+-- `info`: what the broker has told, where the protocol has more than yes.
+function on_state.connected(self, id, _, _, info)
   self.down[id] = nil
   self.up[id] = true
   if self.state ~= "connected" and next(self.down) == nil then
     self.state = "connected"
     if self.on_connect then
-      self.dispatch.call(self, self.on_connect)
+      self.dispatch.call(self, self.on_connect, type(info) == "table" and info or nil)
     end
   end
 end
@@ -120,6 +121,25 @@ function on_state.unsubscribed(self, _, err, code, key)
     self.dispatch.call(self, self.on_error, err, code)
   else
     io.stderr:write(tostring(self), ": ", tostring(err), "\n")
+  end
+end
+
+-- The broker asks for something before it lets us in; without an answer the handshake times out.
+function on_state.challenge(self, _, _, _, question)
+  if self.on_auth then
+    self.dispatch.call(self, function()
+      local answer = self.on_auth(self, question.authentication_data, question)
+      local dispatch = self.dispatch
+      local ticket = dispatch.ticket()
+      local record = dispatch.pending(ticket)
+      if self.core:command(ticket, "authenticate", answer) then
+        dispatch.answer(record)
+      else
+        dispatch.withdraw(ticket)
+      end
+    end)
+  elseif self.on_error then
+    self.dispatch.call(self, self.on_error, "the broker asks for authentication; give the option on_auth", "auth")
   end
 end
 
@@ -296,13 +316,14 @@ local function settle(protocol, given)
   if not flat then
     return nil, err
   end
+  flat.port = flat.port or protocol.default_port(flat)
   local ok
   ok, err = options.settle(flat)
+  if ok and protocol.settle then
+    ok, err = protocol.settle(flat)
+  end
   if not ok then
     return nil, err
-  end
-  if protocol.settle then
-    protocol.settle(flat)
   end
   local callbacks = {}
   for name, spec in pairs(protocol.options) do
@@ -330,12 +351,14 @@ local function make(protocol, given)
     core = connection,          -- publishes
     source = connection,        -- subscribes: the same, or `reader`
     core_publish = connection.publish,
+    raw_publish = connection.publish,
     address = address(flat),
     overflow = flat.overflow,
     timeout = flat.timeout,
     on_error = callbacks.on_error,
     on_connect = callbacks.on_connect,
     on_disconnect = callbacks.on_disconnect,
+    on_auth = callbacks.on_auth,
     state = "idle",
     handle = handle,
     held = 0,                   -- messages that wait in Lua

@@ -93,6 +93,12 @@ local function open(port)
     if queue then
       listener.queue = nil
       hold(listener.client, queue.first - queue.last - 1)
+      for index = queue.first, queue.last do
+        local id = queue[index][4]
+        if id and id ~= 0 then
+          listener.settle(id, false)
+        end
+      end
     end
   end
 
@@ -133,6 +139,9 @@ local function open(port)
 
   -- Several callbacks for one pattern: each has its queue and its worker, so none waits for another.
   local function fan_out(fan, a, b, c, d, e)
+    if d and d ~= 0 then   -- it is to be acknowledged, once for all
+      fan.shares[d] = { left = #fan.listeners, ok = true }
+    end
     for _, listener in ipairs(fan.listeners) do
       give(listener, { a, b, c, d, e })
     end
@@ -290,6 +299,11 @@ local function open(port)
       active, active_state, current = nil, nil, nil
     end
     if listener then
+      local id = listener.unsettled
+      if id then
+        listener.unsettled = false
+        listener.settle(id, false)
+      end
       if listener.queue then
         attend(listener)
       else

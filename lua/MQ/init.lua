@@ -1,4 +1,4 @@
---- MQ: message queues for Lua. MQ.redis is loaded on demand, so are MQ.loop and MQ.connect's protocol.
+--- MQ: message queues for Lua. MQ.redis and MQ.mqtt are loaded on demand, so are MQ.loop and MQ.connect's protocol.
 -- Must not know: anything that a protocol's module knows.
 
 local host_loop = require "MQ.loop"
@@ -6,7 +6,7 @@ local url = require "MQ.url"
 
 local MQ = {}
 
-local modules = { redis = "MQ.redis" }
+local modules = { mqtt = "MQ.mqtt", redis = "MQ.redis" }
 
 local function protocols()
   local names = {}
@@ -17,7 +17,8 @@ local function protocols()
   return table.concat(names, ", ")
 end
 
---- Makes a client from a URL: redis://user:password@host:6379/0?timeout=5, rediss://…, unix:///run/redis.sock.
+--- Makes a client from a URL: redis://user:password@host:6379/0?timeout=5, rediss://…, unix:///run/redis.sock;
+-- mqtt://user:password@host:1883?client_id=x, mqtts://…, ws://host/mqtt, wss://….
 -- `opt` may add options that no URL can hold, and wins. A wrong URL or option raises at the caller's line.
 function MQ.connect(address, opt)
   local protocol, given, query = url.parse(address)

@@ -129,7 +129,17 @@ kinds.strings = {
   end,
 }
 
--- true | false | a table of options of its own, whose values go into the flat table as NAME_OPTION.
+-- A table whose members the core judges.
+kinds.table = {
+  expected = function() return "a table" end,
+  parse = function(_, value)
+    if type(value) == "table" then
+      return value
+    end
+  end,
+}
+
+-- true (unless `bare`) | false | a table of options of its own, whose values go into the flat table as NAME_OPTION.
 kinds.group = {
   expected = function(spec)
     local names = {}
@@ -137,10 +147,10 @@ kinds.group = {
       names[#names + 1] = name
     end
     table.sort(names)
-    return "true, false or {" .. table.concat(names, ", ") .. "}"
+    return (spec.bare and "false or {" or "true, false or {") .. table.concat(names, ", ") .. "}"
   end,
-  parse = function(_, value)
-    if type(value) == "boolean" or type(value) == "table" then
+  parse = function(spec, value)
+    if type(value) == "table" or value == false or (value == true and not spec.bare) then
       return value
     end
   end,

@@ -42,8 +42,16 @@ local function leave_line(self, record)
   self.dispatch.forget()
 end
 
+-- `extra`: a table of what no flag can hold, which only the slower way takes.
+local function hand_over(self, publish, pattern, data, ticket, flags, extra)
+  if extra == nil or publish ~= self.raw_publish or type(pattern) ~= "string" or type(data) ~= "string" then
+    return publish(pattern, data, ticket, flags)
+  end
+  return self.core:send(ticket, pattern, data, flags, extra)
+end
+
 -- overflow = "block": waits its turn until there is room, at most `timeout` seconds.
-local function publish_with_patience(self, pattern, data, ticket, flags)
+local function publish_with_patience(self, pattern, data, ticket, flags, extra)
   local dispatch = self.dispatch
   local deadline = core.now() + self.timeout
   local record = dispatch.expect()
@@ -56,7 +64,7 @@ local function publish_with_patience(self, pattern, data, ticket, flags)
       break
     end
     record.done = nil
-    ok, err, code = self.core_publish(pattern, data, ticket, flags)
+    ok, err, code = hand_over(self, self.core_publish, pattern, data, ticket, flags, extra)
   end
   leave_line(self, record)
   if code ~= "full" or #self.blocked == 0 then
@@ -65,13 +73,22 @@ local function publish_with_patience(self, pattern, data, ticket, flags)
   return ok, err, code
 end
 
+-- What the last argument says, as flags and the table that is left.
 local function flags_of(self, opt, method)
   local protocol = self.protocol
+  if protocol.quick_flags and type(opt) == "table" then
+    local flags = protocol.quick_flags(opt)
+    if flags then
+      return flags
+    end
+  end
   local given, err = options.check(protocol.publish_options, opt)
   if not given then
     error(("mq:%s: %s"):format(method, err), 3)
   end
-  return protocol.publish_flags and protocol.publish_flags(given)
+  if protocol.publish_flags then
+    return protocol.publish_flags(given)
+  end
 end
 
 -- What the core refused, to the caller: it does not say which argument is no string.
@@ -94,17 +111,17 @@ function methods:post(pattern, data, opt)
   if not publish then
     misuse(self, "post")
   end
-  local flags, ok, err, code
+  local flags, extra, ok, err, code
   if opt == nil then
     ok, err, code = publish(pattern, data)
   else
-    flags = flags_of(self, opt, "post")
-    ok, err, code = publish(pattern, data, nil, flags)
+    flags, extra = flags_of(self, opt, "post")
+    ok, err, code = hand_over(self, publish, pattern, data, nil, flags, extra)
   end
   if ok then
     return true
   elseif code == "full" and self.overflow == "block" then
-    ok, err, code = publish_with_patience(self, pattern, data, nil, flags)
+    ok, err, code = publish_with_patience(self, pattern, data, nil, flags, extra)
     if ok then
       return true
     end
@@ -117,9 +134,9 @@ function methods:emit(pattern, data, opt)
   if not publishers[self] then
     misuse(self, "emit")
   end
-  local flags
+  local flags, extra
   if opt ~= nil then
-    flags = flags_of(self, opt, "emit")
+    flags, extra = flags_of(self, opt, "emit")
   end
   local dispatch = self.dispatch
   if self.state == "idle" then
@@ -129,10 +146,10 @@ function methods:emit(pattern, data, opt)
   end
   local ticket = dispatch.ticket()
   local record = dispatch.pending(ticket)
-  local ok, err, code = publishers[self](pattern, data, ticket, flags)
+  local ok, err, code = hand_over(self, publishers[self], pattern, data, ticket, flags, extra)
   if not ok then
     if code == "full" and self.overflow == "block" then
-      ok, err, code = publish_with_patience(self, pattern, data, ticket, flags)
+      ok, err, code = publish_with_patience(self, pattern, data, ticket, flags, extra)
     end
     if not ok then
       dispatch.withdraw(ticket)

@@ -9,9 +9,13 @@ return client.define {
   name = "redis",
 
   options = options.extend {
-    port = { kind = "integer", min = 1, max = 65535, digits = true, default = 6379, example = "port = 6379" },
+    port = { kind = "integer", min = 1, max = 65535, digits = true, example = "port = 6379" },
     path = { kind = "string", example = 'path = "/run/redis.sock"' },
   },
+
+  default_port = function()
+    return 6379
+  end,
 
   -- `auth` is Redis' password without a user. A table written for three protocols names the others' user besides, who
   -- is none of Redis'.
@@ -22,6 +26,7 @@ return client.define {
       flat.password = flat.password or ""
     end
     flat.vhost = nil
+    return true
   end,
 
   subscribe_options = { exact = { kind = "boolean", example = "exact = true" } },

@@ -28,22 +28,43 @@ end
 -- One callback is called by the route itself; several share it.
 local function route(self, subscription)
   local listeners = subscription.listeners
-  subscription.fan = #listeners > 1 and { listeners = listeners, busy = true } or nil
+  subscription.fan = #listeners > 1 and { listeners = listeners, busy = true, shares = subscription.shares } or nil
   self.dispatch.route(subscription.key, subscription.fan or listeners[1])
 end
 
-local function add_listener(self, subscription, fn)
+-- Tells the broker how a message fared, once all have it that share it.
+local function settler(self, subscription)
+  local acknowledge, shares = self.source.acknowledge, subscription.shares
+  return function(id, ok)
+    local share = shares[id]
+    if share then
+      share.left = share.left - 1
+      share.ok = share.ok and ok
+      if share.left > 0 then
+        return
+      end
+      shares[id] = nil
+      ok = share.ok
+    end
+    acknowledge(id, ok)
+  end
+end
+
+local function add_listener(self, subscription, fn, given)
   -- A new list each time: a message that is being handed round goes to those who were there when it came.
   local listeners = {}
   for index, each in ipairs(subscription.listeners) do
     listeners[index] = each
   end
-  listeners[#listeners + 1] = {
+  local listener = {
     client = self,
     callback = fn,
-    deliver = self.protocol.receiver(fn, subscription.pattern, subscription.exact),
     busy = false,
+    settle = self.protocol.acknowledges and settler(self, subscription),
+    unsettled = false,   -- the id of the message that the callback has, where that is to be acknowledged
   }
+  listener.deliver = self.protocol.receiver(fn, subscription.pattern, subscription.exact, listener, given)
+  listeners[#listeners + 1] = listener
   subscription.listeners = listeners
   route(self, subscription)
 end
@@ -145,12 +166,13 @@ function methods:on(pattern, fn, opt)
     subscription = {
       key = self.dispatch.key(), pattern = pattern, exact = exact, options = flags and flags(given),
       listeners = {}, others = {},
+      shares = {},   -- id of a message → how many callbacks have yet to deal with it
     }
     self.subscriptions[name] = subscription
-    add_listener(self, subscription, fn)
+    add_listener(self, subscription, fn, given)
     tell_dispatch(self)
   elseif subscription.confirmed or not has(subscription, fn) then
-    add_listener(self, subscription, fn)
+    add_listener(self, subscription, fn, given)
   end
 
   if subscription.confirmed then

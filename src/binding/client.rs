@@ -46,18 +46,19 @@ impl Client {
             flags,
             options: None,
         };
-        // In this order: the first message is accepted before a connection can have failed.
-        let outcome = self
-            .link
-            .publish(publish)
-            .and_then(|()| self.ensure_started());
-        if outcome.is_ok() {
-            self.consumer.waiter.touch(&self.link, &self.epoch);
-        }
-        outcome.map_err(|error| {
+        self.send(publish).map_err(|error| {
             *self.failure.borrow_mut() = error.text;
             error.code
         })
+    }
+
+    #[inline]
+    fn send(&self, publish: Publish<'_>) -> Result<(), Error> {
+        // In this order: the first message is accepted before a connection can have failed.
+        self.link.publish(publish)?;
+        self.ensure_started()?;
+        self.consumer.waiter.touch(&self.link, &self.epoch);
+        Ok(())
     }
 
     /// Says how a message fared: the hot path of acknowledged ones.
@@ -242,14 +243,14 @@ impl Handle {
         (ticket, target, payload, flags, options): SendArguments,
     ) -> LuaResult<MultiValue> {
         let options = convert::to_value(&options)?;
-        let command = Command::Publish(Publish {
+        let publish = Publish {
             ticket,
             target: &target.as_bytes(),
             payload: &payload.as_bytes(),
             flags: flags.unwrap_or(0),
             options: (options != Value::Nil).then_some(&options),
-        });
-        answer(lua, self.client.submit(command))
+        };
+        answer(lua, self.client.send(publish))
     }
 
     fn stats(&self, lua: &Lua) -> LuaResult<LuaTable> {

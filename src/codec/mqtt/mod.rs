@@ -90,6 +90,9 @@ pub struct Decoder {
     max_packet: usize,
     /// The input must be this long before looking at it again makes sense; 0 at the start of a packet.
     need: usize,
+    /// How often it looked at the input: each time costs a header at most, and once a packet its body.
+    #[cfg(test)]
+    looks: usize,
 }
 
 impl Decoder {
@@ -101,6 +104,8 @@ impl Decoder {
             version: Version::V5,
             max_packet,
             need: 0,
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
@@ -137,6 +142,10 @@ impl Decoder {
             return Ok(None);
         }
         self.need = 0;
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         let Some((&first, rest)) = input.split_first() else {
             return Ok(None);
         };

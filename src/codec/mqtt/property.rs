@@ -286,6 +286,9 @@ impl PropertyValue<'_> {
 pub struct Properties<'a>(&'a [u8]);
 
 impl<'a> Properties<'a> {
+    /// No properties.
+    pub const NONE: Self = Self(&[]);
+
     /// There are none.
     #[inline]
     pub const fn is_empty(&self) -> bool {

@@ -7,6 +7,7 @@ mod topics;
 mod vectors;
 mod vectors_v5;
 mod violations;
+mod violations_inside;
 
 use super::*;
 use bytes::BytesMut;
@@ -47,7 +48,7 @@ fn feed<'a>(
 /// The bytes that `text` spells in hexadecimal digits; blanks between them do not matter.
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b' ').collect();
-    assert!(digits.len() % 2 == 0, "half a byte in {text}");
+    assert!(digits.len().is_multiple_of(2), "half a byte in {text}");
     digits
         .chunks(2)
         .map(|pair| {

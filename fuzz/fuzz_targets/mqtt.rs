@@ -1,7 +1,8 @@
 //! MQTT, both roles and versions: a stream gives the same packets and the same error in whatever pieces it arrives, and
 //! what was decoded survives being encoded.
 //!
-//! `make fuzz`, or `cargo +nightly fuzz run mqtt` with cargo-fuzz. The first two bytes of the input are where the rest is cut.
+//! `make fuzz`, or `cargo +nightly fuzz run mqtt` with cargo-fuzz. The first two bytes of the input are where the rest
+//! is cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,8 +1,8 @@
 //! MQTT 3.1.1 and 5.0: bytes ⇄ packets, for clients and servers.
 //!
 //! This file cuts a stream into packets: the fixed header, whether role and version allow the type, and the limit on
-//! the length. `decode` and `encode` (with `encode_connect`) know what is inside. None of them may know what a packet means to a session, who
-//! sent it, nor when.
+//! the length. `decode`, `encode` and `encode_connect` know what is inside. None of them may know what a packet means
+//! to a session, who sent it, nor when.
 //!
 //! "section 3.3.1" and "[MQTT-3.3.1-2]" refer to MQTT 5.0 unless 3.1.1 is named.
 

@@ -64,7 +64,7 @@ pub(super) fn connect<'a>(
     version: &mut Version,
 ) -> Result<Connect<'a>, DecodeError> {
     let mut reader = Reader::new(body, Place::Connect);
-    *version = protocol(&mut reader)?;
+    protocol(&mut reader, version)?;
     let flags = reader.u8("flags")?;
     let bit = |number: u8| flags >> number & 1 != 0;
     if bit(0) {
@@ -150,11 +150,12 @@ pub(super) fn other(
     Ok(packet)
 }
 
-/// Protocol name and level (sections 3.1.2.1, 3.1.2.2).
-fn protocol(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
+/// Protocol name and level (sections 3.1.2.1, 3.1.2.2). Sets `version` also where it refuses the level: below 5, a
+/// client understands at best the answer of 3.1.1.
+fn protocol(reader: &mut Reader<'_>, version: &mut Version) -> Result<(), DecodeError> {
     let unsupported = |text| DecodeError::new(Reason::UNSUPPORTED_PROTOCOL_VERSION, text);
     let name = reader.binary("protocol name")?;
-    // The name of 3.1, whose clients are told so rather than that they are no MQTT at all.
+    // The latter is the name of 3.1, whose clients are told so rather than that they are no MQTT at all.
     if name != b"MQTT" && name != b"MQIsdp" {
         let name: Vec<u8> = name.iter().take(16).copied().collect();
         return Err(unsupported(format!(
@@ -162,14 +163,18 @@ fn protocol(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
             name.escape_ascii()
         )));
     }
-    match reader.u8("protocol level")? {
-        4 if name == b"MQTT" => Ok(Version::V311),
-        5 if name == b"MQTT" => Ok(Version::V5),
-        level => Err(unsupported(format!(
-            "CONNECT asks for protocol level {level} of {}, supported are 4 (3.1.1) and 5 of MQTT",
-            name.escape_ascii()
-        ))),
+    let level = reader.u8("protocol level")?;
+    *version = match level {
+        0..=4 => Version::V311,
+        5.. => Version::V5,
+    };
+    if name == b"MQTT" && level == version.level() {
+        return Ok(());
     }
+    Err(unsupported(format!(
+        "CONNECT asks for protocol level {level} of {}, supported are 4 (3.1.1) and 5 of MQTT",
+        name.escape_ascii()
+    )))
 }
 
 /// The will in CONNECT's payload (section 3.1.3).

@@ -1,8 +1,8 @@
 //! MQTT 3.1.1 and 5.0: bytes ⇄ packets, for clients and servers.
 //!
 //! This file cuts a stream into packets: the fixed header, whether role and version allow the type, and the limit on
-//! the length. `decode` and `encode` (with `encode_connect`) know what is inside. None of them may know what a packet means to a session, who
-//! sent it, nor when.
+//! the length. `decode`, `encode` and `encode_connect` know what is inside. None of them may know what a packet means
+//! to a session, who sent it, nor when.
 //!
 //! "section 3.3.1" and "[MQTT-3.3.1-2]" refer to MQTT 5.0 unless 3.1.1 is named.
 
@@ -90,6 +90,9 @@ pub struct Decoder {
     max_packet: usize,
     /// The input must be this long before looking at it again makes sense; 0 at the start of a packet.
     need: usize,
+    /// How often it looked at the input: each time costs a header at most, and once a packet its body.
+    #[cfg(test)]
+    looks: usize,
 }
 
 impl Decoder {
@@ -101,6 +104,8 @@ impl Decoder {
             version: Version::V5,
             max_packet,
             need: 0,
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
@@ -137,6 +142,10 @@ impl Decoder {
             return Ok(None);
         }
         self.need = 0;
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         let Some((&first, rest)) = input.split_first() else {
             return Ok(None);
         };

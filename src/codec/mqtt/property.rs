@@ -216,6 +216,23 @@ impl PropertyId {
             Wire::Pair => PropertyValue::Pair(reader.text(name)?, reader.text(name)?),
         })
     }
+
+    /// As `read`, of a value that was checked and is not asked for.
+    #[inline]
+    fn skip(self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let name = self.name();
+        match self.row().wire {
+            Wire::Byte => reader.take(1, name).map(drop),
+            Wire::U16 => reader.take(2, name).map(drop),
+            Wire::U32 => reader.take(4, name).map(drop),
+            Wire::Varint => reader.varint(name).map(drop),
+            Wire::Binary | Wire::Text => reader.binary(name).map(drop),
+            Wire::Pair => reader
+                .binary(name)
+                .and_then(|_| reader.binary(name))
+                .map(drop),
+        }
+    }
 }
 
 impl fmt::Display for PropertyId {
@@ -286,6 +303,9 @@ impl PropertyValue<'_> {
 pub struct Properties<'a>(&'a [u8]);
 
 impl<'a> Properties<'a> {
+    /// No properties.
+    pub const NONE: Self = Self(&[]);
+
     /// There are none.
     #[inline]
     pub const fn is_empty(&self) -> bool {
@@ -299,8 +319,15 @@ impl<'a> Properties<'a> {
 
     /// The first property with this id. Where user properties or subscription identifiers matter, use `iter`.
     pub fn value(&self, id: PropertyId) -> Option<PropertyValue<'a>> {
-        self.iter()
-            .find_map(|(found, value)| (found == id).then_some(value))
+        let mut reader = Reader::new(self.0, Place::Publish);
+        while !reader.is_empty() {
+            let found = PropertyId::from_id(reader.u8("property").ok()?)?;
+            if found == id {
+                return found.read(&mut reader).ok();
+            }
+            found.skip(&mut reader).ok()?;
+        }
+        None
     }
 
     /// As `value`; `None` also where the property is no byte.
@@ -378,7 +405,16 @@ impl<'a> Properties<'a> {
 
     fn check_each(&self, place: Place) -> Result<(), EncodeError> {
         let mut seen = Seen::default();
-        for (id, _) in self.iter() {
+        let mut reader = Reader::new(self.0, place);
+        while !reader.is_empty() {
+            // As in `PropertyIter`: these were checked, an error is the end and nothing else.
+            let number = reader.u8("property").unwrap_or_default();
+            let Some(id) = PropertyId::from_id(number) else {
+                break;
+            };
+            if id.skip(&mut reader).is_err() {
+                break;
+            }
             let repeated = seen.again(id) && !id.repeatable_in(place);
             if repeated || !id.allowed_in(place) {
                 return Err(EncodeError::Property {
@@ -415,6 +451,9 @@ impl<'a> Iterator for PropertyIter<'a> {
     type Item = (PropertyId, PropertyValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
         // What is in `Properties` was checked, so an error is the end and nothing else.
         let id = PropertyId::from_id(self.0.u8("property").ok()?)?;
         Some((id, id.read(&mut self.0).ok()?))

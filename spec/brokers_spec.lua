@@ -99,6 +99,18 @@ describe("brokers:", function()
       subscriber:stop()
     end)
 
+    it("refuses what it is told to", function()
+      local server = helper.mosquitto { refuse = { subscribe = { "no/#" }, publish = { "out/#" } } }
+      local fd, answer = connack(server.port)
+      assert.equal(ACCEPTED, answer)
+      -- SUBSCRIBE to no/a and to yes with QoS 1: a failure (MQTT 3.1.1, section 3.9.3) and a grant
+      assert(sys.write(fd, "\130\15\0\1\0\4no/a\1\0\3yes\1", 5))
+      assert.equal("\144\4\0\1\128\1", sys.read(fd, 10, 5))
+      sys.close(fd)
+      local _, _, err = helper.run { "mosquitto_pub", "-p", server.port, "-V", "5", "-q", "1", "-t", "out/a", "-m", "x" }
+      assert.matches("Not authorized", err)
+    end)
+
     it("takes lines of configuration", function()
       local server = helper.mosquitto { config = { max_packet_size = 100, "max_keepalive 30" } }
       -- what CONNACK says of them (MQTT 5, sections 3.2.2.3.6 and 3.2.2.3.14), asked for 60 s of keepalive

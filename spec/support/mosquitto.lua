@@ -27,9 +27,31 @@ local function tls_listener(self, lines, options)
   lines[#lines + 1] = "require_certificate " .. tostring(options.client_certificates or false)
 end
 
+-- An access list refuses no subscription (mosquitto 2.0 grants it and delivers nothing); its dynamic security plugin does.
+local function refusals(self, lines, refuse)
+  local find = assert(io.popen("ls /usr/lib/*/mosquitto_dynamic_security.so /usr/lib/mosquitto_dynamic_security.so"
+    .. " 2>/dev/null"))
+  local plugin = assert(find:read("*l"), "mosquitto's dynamic security plugin is not installed")
+  find:close()
+  local kinds = { subscribe = "subscribePattern", unsubscribe = "unsubscribePattern", publish = "publishClientSend" }
+  local rules = {}
+  for kind, topics in pairs(refuse) do
+    for _, topic in ipairs(topics) do
+      rules[#rules + 1] = ('{"acltype":"%s","topic":"%s","allow":false}'):format(assert(kinds[kind], kind), topic)
+    end
+  end
+  local path = Broker.write_file(self.dir .. "/security.json", ([[
+    {"defaultACLAccess":{"publishClientSend":true,"publishClientReceive":true,"subscribe":true,"unsubscribe":true},
+     "anonymousGroup":"all","groups":[{"groupname":"all","roles":[{"rolename":"limits"}]}],"clients":[],
+     "roles":[{"rolename":"limits","acls":[%s]}]}]]):format(table.concat(rules, ",")))
+  lines[#lines + 1] = "plugin " .. plugin
+  lines[#lines + 1] = "plugin_opt_config_file " .. path
+end
+
 -- options: config = {max_packet_size = 1000, max_keepalive = 30, "any other line"} in the global section;
 -- users = {name = password} (nobody is let in without one); anonymous = true lets them in all the same;
--- acl = {"user alice", "topic read /a/#"}; persistence = true; websockets = true;
+-- acl = {"user alice", "topic read /a/#"}; refuse = {subscribe = {"no/#"}, unsubscribe = {…}, publish = {…}} refuses
+-- these topics to everybody with a reason code (without users); persistence = true; websockets = true;
 -- certificates (turns a TLS listener on), client_certificates (demanded); port.
 -- Fields: port url pid dir; tls_port tls_url certificates; ws_port ws_url.
 function Mosquitto:configure(options)
@@ -51,6 +73,9 @@ function Mosquitto:configure(options)
   end
   if options.acl then
     lines[#lines + 1] = "acl_file " .. Broker.write_file(self.dir .. "/acl", table.concat(options.acl, "\n") .. "\n")
+  end
+  if options.refuse then
+    refusals(self, lines, options.refuse)
   end
   Broker.settings(lines, options.config)
   lines[#lines + 1] = ("listener %d 127.0.0.1"):format(self.port)

@@ -107,7 +107,8 @@ describe("brokers:", function()
       assert(sys.write(fd, "\130\15\0\1\0\4no/a\1\0\3yes\1", 5))
       assert.equal("\144\4\0\1\128\1", sys.read(fd, 10, 5))
       sys.close(fd)
-      local _, _, err = helper.run { "mosquitto_pub", "-p", server.port, "-V", "5", "-q", "1", "-t", "out/a", "-m", "x" }
+      local _, _, err = helper.run { "mosquitto_pub", "-p", server.port, "-V", "5", "-q", "1", "-t", "out/a",
+        "-m", "x" }
       assert.matches("Not authorized", err)
     end)
 

@@ -27,7 +27,8 @@ local function tls_listener(self, lines, options)
   lines[#lines + 1] = "require_certificate " .. tostring(options.client_certificates or false)
 end
 
--- An access list refuses no subscription (mosquitto 2.0 grants it and delivers nothing); its dynamic security plugin does.
+-- An access list refuses no subscription (mosquitto 2.0 grants it and delivers nothing); its dynamic security plugin
+-- does.
 local function refusals(self, lines, refuse)
   local find = assert(io.popen("ls /usr/lib/*/mosquitto_dynamic_security.so /usr/lib/mosquitto_dynamic_security.so"
     .. " 2>/dev/null"))
@@ -50,9 +51,10 @@ end
 
 -- options: config = {max_packet_size = 1000, max_keepalive = 30, "any other line"} in the global section;
 -- users = {name = password} (nobody is let in without one); anonymous = true lets them in all the same;
--- acl = {"user alice", "topic read /a/#"}; refuse = {subscribe = {"no/#"}, unsubscribe = {…}, publish = {…}} refuses
--- these topics to everybody with a reason code (without users); persistence = true; websockets = true;
--- certificates (turns a TLS listener on), client_certificates (demanded); port.
+-- acl = {"user alice", "topic read /a/#"};
+-- refuse = {subscribe = {"no/#"}, unsubscribe = {…}, publish = {…}}: these topics, to everybody, with a reason code
+-- (without users); persistence = true; websockets = true; certificates (turns a TLS listener on), client_certificates
+-- (demanded); quiet = true (the log tells of clients, not of packets); port.
 -- Fields: port url pid dir; tls_port tls_url certificates; ws_port ws_url.
 function Mosquitto:configure(options)
   self.port = options.port or Broker.free_port()
@@ -60,11 +62,14 @@ function Mosquitto:configure(options)
   self.log_path = self.dir .. "/mosquitto.log"
   local lines = {
     "user root",   -- as root it would become a user who cannot read the directory; others ignore it
-    "pid_file " .. self.dir .. "/pid", "log_dest file " .. self.log_path, "log_type all",
+    "pid_file " .. self.dir .. "/pid", "log_dest file " .. self.log_path,
     "connection_messages true", "sys_interval 1",
     "allow_anonymous " .. tostring(options.anonymous or not options.users),
     "persistence " .. tostring(options.persistence or false), "persistence_location " .. self.dir .. "/",
   }
+  for _, kind in ipairs(options.quiet and { "error", "warning", "notice" } or { "all" }) do
+    lines[#lines + 1] = "log_type " .. kind
+  end
   if options.persistence then
     lines[#lines + 1] = "autosave_interval 1"
   end

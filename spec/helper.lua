@@ -14,7 +14,10 @@ end
 -- would take messages from the same port (there is one port to a Lua state).
 pcall(require, "MQ.redis")
 
+local ActiveMQ = require "spec.support.activemq"
+local Mosquitto = require "spec.support.mosquitto"
 local Process = require "spec.support.process"
+local RabbitMQ = require "spec.support.rabbitmq"
 local Redis = require "spec.support.redis"
 local make_certificates = require "spec.support.certificates"
 
@@ -33,17 +36,26 @@ local helper = {
 }
 
 local started, directories, certificates = {}, {}, nil
+local shared = {}                   -- name -> a broker that lives until the end of the run
 
 local function keep(thing)
   started[#started + 1] = thing
   return thing
 end
 
+local function new_directory()
+  return assert(sys.mkdtemp(os.getenv("TMPDIR") or "/tmp", "mq-spec"))
+end
+
 -- A new directory, removed with its contents when the file's specs are done.
 function helper.tmpdir()
-  local dir = assert(sys.mkdtemp(os.getenv("TMPDIR") or "/tmp", "mq-spec"))
+  local dir = new_directory()
   directories[#directories + 1] = dir
   return dir
+end
+
+local function remove_directory(dir)
+  os.execute("rm -rf '" .. dir .. "'")
 end
 
 local function write_file(path, text)
@@ -56,12 +68,26 @@ end
 -- Ends everything that was started, in reverse order. Specs may call it; the file's end does.
 function helper.stop_all()
   while #started > 0 do
-    table.remove(started):stop()
+    local thing = table.remove(started)
+    if thing.discard then
+      thing:discard()
+    else
+      thing:stop()
+    end
   end
   while #directories > 0 do
-    os.execute("rm -rf '" .. table.remove(directories) .. "'")
+    remove_directory(table.remove(directories))
   end
   certificates = nil
+end
+
+-- Ends the shared brokers too. The run's end does.
+function helper.stop_shared()
+  for name, broker in pairs(shared) do
+    shared[name] = nil
+    broker:discard()
+    remove_directory(broker.dir)
+  end
 end
 
 -- Paths of a CA, server and client certificates: see support/certificates.lua.
@@ -70,11 +96,7 @@ function helper.certificates()
   return certificates
 end
 
--- A private redis-server that answers. options: config = {["maxmemory"] = "1mb", "user alice …"},
--- password, port, tls = true, client_certificates = true, resp2 = true (does not know HELLO).
--- See support/redis.lua for its fields (port url path pid dir tls_port tls_url certificates) and
--- methods (stop kill suspend resume restart cli client_count subscribers log).
-function helper.redis(options)
+local function with_certificates(options)
   local copy = {}
   for name, value in pairs(options or {}) do
     copy[name] = value
@@ -82,6 +104,15 @@ function helper.redis(options)
   if copy.tls then
     copy.certificates = helper.certificates()
   end
+  return copy
+end
+
+-- A private redis-server that answers. options: config = {["maxmemory"] = "1mb", "user alice …"},
+-- password, port, tls = true, client_certificates = true, resp2 = true (does not know HELLO).
+-- See support/redis.lua for its fields (port url path pid dir tls_port tls_url certificates) and
+-- methods (stop kill suspend resume restart cli client_count subscribers log).
+function helper.redis(options)
+  local copy = with_certificates(options)
   if copy.resp2 then
     local config = { 'rename-command HELLO ""' }
     for name, value in pairs(copy.config or {}) do
@@ -91,6 +122,41 @@ function helper.redis(options)
   end
   return keep(Redis.start(helper.tmpdir(), copy))
 end
+
+-- A private mosquitto that answers. options: config = {max_packet_size = 1000, "any line"}, users = {name = password},
+-- anonymous, acl = {lines}, refuse = {subscribe = {topics}}, persistence, websockets, tls, client_certificates, port.
+-- See support/mosquitto.lua for its fields (port url tls_port tls_url ws_port ws_url certificates pid dir) and methods
+-- (publish subscribe client_count), support/broker.lua for what every broker can (stop kill suspend resume restart log).
+function helper.mosquitto(options)
+  return keep(Mosquitto.start(helper.tmpdir(), with_certificates(options)))
+end
+
+-- A private RabbitMQ with MQTT and STOMP, in about 6 s. options: web, plugins, config, port. See support/rabbitmq.lua
+-- for its fields (mqtt_port stomp_port url stomp_url web_mqtt_port web_stomp_port user password) and method (ctl).
+function helper.rabbitmq(options)
+  return keep(RabbitMQ.start(helper.tmpdir(), options))
+end
+
+-- A private ActiveMQ with MQTT and STOMP, in about 2 s. options: users, persistence, port. See support/activemq.lua.
+function helper.activemq(options)
+  return keep(ActiveMQ.start(helper.tmpdir(), options))
+end
+
+local function share(class, options)
+  local broker = shared[class.name] or class.start(new_directory(), options)
+  shared[class.name] = broker
+  if not broker.pid then
+    broker:restart()
+  end
+  return broker
+end
+
+-- The one RabbitMQ of the whole run, with all four plugins: started when first asked for, and again where a spec has
+-- ended it; for specs that use names of their own for topics, queues and clients.
+function helper.shared_rabbitmq() return share(RabbitMQ, { web = true }) end
+
+-- The one ActiveMQ of the whole run: likewise.
+function helper.shared_activemq() return share(ActiveMQ) end
 
 -- Starts a Lua script (a file's path, or code) and returns the running process: see
 -- support/process.lua for expect, write, kill, wait. options: args, env, cwd, interp, stdin.
@@ -243,6 +309,7 @@ if busted and busted.subscribe then
   end)
   busted.subscribe({ "suite", "end" }, function()
     helper.stop_all()
+    helper.stop_shared()
     return nil, true
   end)
 end

@@ -1,4 +1,4 @@
-# Sourced by the other tools: where they run, which cargo they use, a private redis-server.
+# Sourced by the other tools: where they run, which cargo they use, private brokers.
 # shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -21,15 +21,17 @@ if ! cargo_works cargo && cargo_works "$HOME/.cargo/bin/cargo"; then
     export PATH
 fi
 
+PATH=$PATH:/usr/sbin # mosquitto is there, where ordinary users do not look
+
 REDIS_PID=
 REDIS_DIR=
+MOSQUITTO_PID=
+MOSQUITTO_DIR=
 
 # Starts redis-server on a free port of loopback; sets MQ_REDIS_PORT. Ends with the script.
 start_redis() {
     REDIS_DIR=$(mktemp -d)
-    trap stop_redis EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
+    end_with_script
     for _ in 1 2 3 4 5; do
         MQ_REDIS_PORT=$((20000 + RANDOM % 12000))
         redis-server --port "$MQ_REDIS_PORT" --bind 127.0.0.1 --save '' --appendonly no \
@@ -44,20 +46,58 @@ start_redis() {
             fi
             sleep 0.05
         done
-        kill "$REDIS_PID" 2>/dev/null || true
-        wait "$REDIS_PID" 2>/dev/null || true
+        end_process "$REDIS_PID"
         REDIS_PID=
     done
     cat "$REDIS_DIR/log" >&2
     die "redis-server did not start"
 }
 
+# Starts mosquitto on a free port of loopback; sets MQ_MQTT_PORT. Ends with the script.
+start_mosquitto() {
+    MOSQUITTO_DIR=$(mktemp -d)
+    end_with_script
+    for _ in 1 2 3 4 5; do
+        MQ_MQTT_PORT=$((20000 + RANDOM % 12000))
+        printf '%s\n' "listener $MQ_MQTT_PORT 127.0.0.1" "allow_anonymous true" "user root" \
+            >"$MOSQUITTO_DIR/mosquitto.conf"
+        mosquitto -v -c "$MOSQUITTO_DIR/mosquitto.conf" >"$MOSQUITTO_DIR/log" 2>&1 </dev/null &
+        MOSQUITTO_PID=$!
+        for _ in {1..100}; do
+            kill -0 "$MOSQUITTO_PID" 2>/dev/null || break # the port was taken
+            if grep -q 'mosquitto version .* running' "$MOSQUITTO_DIR/log"; then
+                export MQ_MQTT_PORT
+                return 0
+            fi
+            sleep 0.05
+        done
+        end_process "$MOSQUITTO_PID"
+        MOSQUITTO_PID=
+    done
+    cat "$MOSQUITTO_DIR/log" >&2
+    die "mosquitto did not start"
+}
+
 stop_redis() {
-    if [ -n "$REDIS_PID" ]; then
-        kill "$REDIS_PID" 2>/dev/null || true
-        wait "$REDIS_PID" 2>/dev/null || true
-        REDIS_PID=
-    fi
+    end_process "$REDIS_PID"
     [ -z "$REDIS_DIR" ] || rm -rf "$REDIS_DIR"
-    REDIS_DIR=
+    REDIS_PID='' REDIS_DIR=''
+}
+
+stop_mosquitto() {
+    end_process "$MOSQUITTO_PID"
+    [ -z "$MOSQUITTO_DIR" ] || rm -rf "$MOSQUITTO_DIR"
+    MOSQUITTO_PID='' MOSQUITTO_DIR=''
+}
+
+end_with_script() {
+    trap 'stop_redis; stop_mosquitto' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+end_process() {
+    [ -n "$1" ] || return 0
+    kill "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs each example against a private redis-server:  LUA=lua5.3 tools/examples.sh
-# An example reads MQ_REDIS_PORT, ends by itself, and exits 0.
+# Runs each example against private brokers:  LUA=lua5.3 tools/examples.sh
+# An example reads MQ_REDIS_PORT or MQ_MQTT_PORT, ends by itself, and exits 0.
 set -euo pipefail
 # shellcheck source=tools/common.sh
 . "$(dirname "$0")/common.sh"
@@ -8,6 +8,7 @@ set -euo pipefail
 LUA=${LUA:-lua5.4}
 eval "$(make -s env LUA="$LUA")"
 start_redis
+start_mosquitto
 passed=0 failed=0
 for example in examples/*.lua; do
     [ -e "$example" ] || break

@@ -31,6 +31,8 @@ bench)
     command_from pkg-config
     headers_from lua5.4 liblua5.4-dev
     headers_from hiredis libhiredis-dev
+    command_from mosquitto
+    headers_from libmosquitto libmosquitto-dev
     ;;
 test)
     for v in 5.1 5.2 5.3 5.4; do command_from "lua$v"; done
@@ -44,7 +46,16 @@ test)
     command_from luarocks
     command_from openssl
     headers_from hiredis libhiredis-dev
+<<<<<<< HEAD
     library_from libnss_wrapper.so libnss-wrapper # names with two addresses
+=======
+    command_from mosquitto
+    command_from mosquitto_pub mosquitto-clients
+    file_from /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
+    command_from setpriv util-linux
+    command_from activemq
+    file_from /usr/share/java/mqtt-client.jar libmqtt-client-java # activemq's MQTT; it does not depend on it
+>>>>>>> 999fc9f98afba88b9c1fe467fe0f27546bbfd273
     ;;
 *) die "usage: tools/setup.sh demo [LUA] | test | bench" ;;
 esac

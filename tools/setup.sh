@@ -46,16 +46,13 @@ test)
     command_from luarocks
     command_from openssl
     headers_from hiredis libhiredis-dev
-<<<<<<< HEAD
     library_from libnss_wrapper.so libnss-wrapper # names with two addresses
-=======
     command_from mosquitto
     command_from mosquitto_pub mosquitto-clients
     file_from /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
     command_from setpriv util-linux
     command_from activemq
     file_from /usr/share/java/mqtt-client.jar libmqtt-client-java # activemq's MQTT; it does not depend on it
->>>>>>> 999fc9f98afba88b9c1fe467fe0f27546bbfd273
     ;;
 *) die "usage: tools/setup.sh demo [LUA] | test | bench" ;;
 esac

@@ -57,6 +57,7 @@ impl Client {
         // In this order: the first message is accepted before a connection can have failed.
         self.link.publish(publish)?;
         self.ensure_started()?;
+        self.consumer.waiter.ask();
         self.consumer.waiter.touch(&self.link, &self.epoch);
         Ok(())
     }
@@ -77,6 +78,7 @@ impl Client {
     fn submit(&self, command: Command<'_>) -> Result<(), Error> {
         self.link.submit(command)?;
         self.ensure_started()?;
+        self.consumer.waiter.ask();
         self.consumer.waiter.touch(&self.link, &self.epoch);
         Ok(())
     }

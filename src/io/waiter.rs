@@ -21,6 +21,20 @@ const FEW: usize = 32;
 /// watch for a while.
 const STREAK: u32 = 8;
 
+/// Messages that arrive one by one, each a wake-up of its own, cost more than all that is done with
+/// them. Where they have done so for [`RUSH`] times in a row, and nobody waits for an answer, the
+/// thread lets them gather for a moment before it looks again.
+const GATHER: Duration = Duration::from_micros(200);
+
+/// How often in a row, ...
+const RUSH: u32 = 16;
+
+/// ... how soon after each other, ...
+const SOON: Duration = Duration::from_micros(500);
+
+/// ... and how many bytes at a time: less is not worth a pause, with more the pauses are there.
+const TRICKLE: std::ops::Range<u64> = 64..8192;
+
 /// The longest wait before the caller has another look.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -32,6 +46,8 @@ struct Attached {
     /// The bytes that it had received then.
     received: u64,
     streak: u32,
+    /// How many times in a row little came, soon after what came before.
+    rush: u32,
 }
 
 impl Attached {
@@ -47,6 +63,8 @@ pub struct Waiter {
     dirty: RefCell<Vec<Arc<Link>>>,
     /// Counts how often `dirty` was worked off, so that a client knows whether it is in it.
     epoch: Cell<u64>,
+    /// The program has asked for something since the last wait, and may wait for the answer.
+    asked: Cell<bool>,
     attached: RefCell<Vec<Attached>>,
 }
 
@@ -57,6 +75,7 @@ impl Waiter {
             port,
             dirty: RefCell::default(),
             epoch: Cell::new(1),
+            asked: Cell::new(false),
             attached: RefCell::default(),
         }
     }
@@ -75,6 +94,12 @@ impl Waiter {
         }
     }
 
+    /// The program has asked a client for something: what comes next may be the answer.
+    #[inline]
+    pub fn ask(&self) {
+        self.asked.set(true);
+    }
+
     /// A client has begun to connect.
     pub fn attach(&self, link: &Arc<Link>) {
         let mut attached = self.attached.borrow_mut();
@@ -84,6 +109,7 @@ impl Waiter {
             active: None,
             received: 0,
             streak: 0,
+            rush: 0,
         });
     }
 
@@ -129,6 +155,14 @@ impl Waiter {
         // must come round for the interpreter to see it.
         let limit = limit.map_or(ROUND, |limit| limit.min(ROUND));
         let until = Instant::now().checked_add(limit);
+        if self.asked.replace(false) {
+            self.attached
+                .borrow_mut()
+                .iter_mut()
+                .for_each(|each| each.rush = 0);
+        } else if limit > GATHER && self.is_rush() {
+            std::thread::sleep(GATHER);
+        }
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             match self.wait_once(left) {
@@ -137,6 +171,11 @@ impl Waiter {
                 Woken::Others(_) => {}
             }
         }
+    }
+
+    fn is_rush(&self) -> bool {
+        let attached = self.attached.borrow();
+        attached.len() <= FEW && attached.iter().any(|each| each.rush >= RUSH)
     }
 
     /// Waits for events and for the hot sockets.
@@ -216,6 +255,11 @@ fn note_activity(attached: &mut [Attached]) {
                 each.streak.saturating_add(1)
             } else {
                 0
+            };
+            let soon = each.active.is_some_and(|then| now - then < SOON);
+            each.rush = match soon && TRICKLE.contains(&(received - each.received)) {
+                true => each.rush.saturating_add(1),
+                false => 0,
             };
             each.received = received;
             each.active = Some(now);

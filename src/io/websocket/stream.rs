@@ -283,6 +283,10 @@ fn translate<T>(failure: Failure) -> Poll<io::Result<T>> {
         Failure::Capacity(CapacityError::MessageTooLong { size, max_size }) => violation(format!(
             "a WebSocket message of {size} bytes is longer than {max_size}; see max_packet"
         )),
+        // Some servers send as text whatever they carry (RFC 6455, section 8.1 forbids it).
+        Failure::Utf8(_) => violation(
+            "the server sends as text what is no UTF-8; have it send binary messages".to_owned(),
+        ),
         Failure::Protocol(error) => violation(format!("the server breaks RFC 6455: {error}")),
         other => violation(format!("the server breaks RFC 6455: {other}")),
     }))

@@ -5,7 +5,7 @@
 # the library's file name does not say which Lua it was built for.
 
 LUA      ?= lua5.4
-FEATURES ?= tls
+FEATURES ?= tls websocket
 PROFILE  ?= release
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -65,7 +65,7 @@ build-all: ## the module for all five interpreters
 	@for lua in $(LUAS); do $(MAKE) --no-print-directory build LUA=$$lua || exit 1; done
 
 check-lua55: ## does it compile for Lua 5.5, which no distribution packages yet?
-	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,tls
+	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,tls,websocket
 
 env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
@@ -118,10 +118,11 @@ install: build ## into PREFIX (DESTDIR is honoured)
 uninstall: ## what install put there
 	@rm -rf '$(DESTDIR)$(LUADIR)/MQ' '$(DESTDIR)$(LIBDIR)/MQ' '$(DESTDIR)$(BINDIR)/mq'
 
-size: ## of the stripped library, without and with TLS
-	@for f in "" tls; do \
-	    $(MAKE) -s build BUILD=build/size-$${f:-plain} TARGET=target/size FEATURES=$$f && \
-	    printf '%-12s %8d bytes\n' "$${f:-without tls}" $$(wc -c < build/size-$${f:-plain}/MQ/core.so); \
+size: ## of the stripped library, by what is in it
+	@for f in "" tls websocket "tls websocket"; do \
+	    dir=build/size-$$(echo "$${f:-plain}" | tr ' ' -); \
+	    $(MAKE) -s build BUILD=$$dir TARGET=target/size FEATURES="$$f" && \
+	    printf '%-14s %8d bytes\n' "$${f:-neither}" $$(wc -c < $$dir/MQ/core.so); \
 	done
 
 clean: ## remove what was built

@@ -34,6 +34,63 @@ describe("options", function()
       { flat.reconnect, flat.reconnect_min, flat.reconnect_max, flat.reconnect_attempts })
   end)
 
+  it("takes what a WebSocket asks for, where a protocol has that", function()
+    local carried = options.extend { websocket = options.websocket }
+    local function check(given)
+      local flat, err = options.check(carried, { websocket = given })
+      return flat and { flat.websocket, flat.websocket_path, flat.websocket_protocols, flat.websocket_headers }, err
+    end
+    assert.same({ false, "/" }, check(nil))
+    assert.same({ true, "/" }, check(true))
+    assert.same({ true, "/ws?a=%20", { "mqtt", "mqttv3.1" }, { ["X-Token"] = "a b", Empty = "" } }, check {
+      path = "/ws?a=%20", protocols = { "mqtt", "mqttv3.1" }, headers = { ["X-Token"] = "a b", Empty = "" },
+    })
+    for _, wrong in ipairs {
+      { path = "mqtt" }, { path = "" }, { path = "/a b" }, { path = "/a#b" }, { path = "/\r\nX: y" }, { path = "/é" },
+      { path = "/a\0" }, { protocols = {} }, { protocols = { "a b" } }, { protocols = { "a\r\nX: y" } },
+      { protocols = "mqtt" }, { headers = "X: y" }, { headers = { "X: y" } }, { headers = { ["X Y"] = "z" } },
+      { headers = { ["X:\r\nY"] = "z" } }, { headers = { [""] = "z" } }, { headers = { X = "z\r\nY: z" } },
+      { headers = { X = "z\0" } }, { headers = { X = 1 } },
+    } do
+      local flat, err = check(wrong)
+      local name = next(wrong)
+      assert.is_nil(flat)
+      assert.matches(('^in "websocket": option "%s" must be a .*; write %s = '):format(name, name), err)
+    end
+    assert.equal('in "websocket": option "path" must be a path that begins with / and has %20 for a space, not "x"; '
+      .. 'write path = "/mqtt"', select(2, check { path = "x" }))
+    assert.equal('option "websocket" must be true, false or {headers, path, protocols}, not "/mqtt"; '
+      .. 'write websocket = true', select(2, check "/mqtt"))
+    assert.matches('^unknown option "websocket"; did you mean ', problem { websocket = true })   -- Redis has none
+  end)
+
+  it("reads members of groups from text", function()
+    local carried = options.extend { websocket = options.websocket }
+    local given = { websocket = { path = "/x" } }
+    options.read(carried, { protocols = "mqtt,mqttv3.1", ca = "ca.pem", timeout = "5" }, given)
+    local websocket = { path = "/x", protocols = { "mqtt", "mqttv3.1" } }
+    assert.same({ websocket = websocket, tls = { ca = "ca.pem" }, timeout = 5 }, given)
+    given = {}
+    options.read(carried, { protocols = "mqtt" }, given)   -- it is off, and stays off
+    assert.same({ protocols = "mqtt" }, given)
+  end)
+
+  it("joins groups of a URL and of a table, which wins", function()
+    local function join(opt, heeded)
+      local given, texts = { host = "h", websocket = { path = "/x" } }, { timeout = "5", host = "i" }
+      options.complete(given, texts, opt, heeded)
+      return { given, texts }
+    end
+    assert.same({ { host = "j", websocket = { path = "/x" } }, { timeout = "5" } },
+      join({ host = "j", websocket = true, protocol = "mqtt" }, "protocol"))
+    assert.same({ { host = "h", websocket = { path = "/x", headers = {} }, timeout = 7 }, { host = "i" } },
+      join { timeout = 7, websocket = { headers = {} } })
+    assert.same({ { host = "h", websocket = { path = "/y" } }, { timeout = "5", host = "i" } },
+      join { websocket = { path = "/y" } })
+    assert.same({ { host = "h", websocket = false, protocol = "x" }, { timeout = "5", host = "i" } },
+      join { websocket = false, protocol = "x" })
+  end)
+
   it("takes digits for port and db, and whole floats for integers", function()
     local flat = options.check(specs, { port = "6380", db = "3", max_queue = 10.0 })
     assert.same({ 6380, 3, 10 }, { flat.port, flat.db, flat.max_queue })

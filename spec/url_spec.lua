@@ -43,6 +43,33 @@ describe("a URL", function()
     assert.same({ { path = "/run/a b", password = "pw" }, { db = "1" } }, { options, query })
   end)
 
+  it("gives what a WebSocket asks for", function()
+    assert.same({ host = "h", port = 80, websocket = { path = "/" } }, parse "ws://h")
+    assert.same({ host = "h", port = 443, tls = true, websocket = { path = "/a%20b" } }, parse "wss://h/a%20b")
+    assert.same({ host = "::1", port = 8083, username = "u", websocket = { path = "/mqtt" } },
+      parse "ws://u@[::1]:8083/mqtt#x")
+  end)
+
+  it("of a WebSocket means MQTT, unless told", function()
+    local function spoken(...)
+      local protocol, given, query = url.parse(...)
+      return { protocol, query and query.protocol, given and given.protocol }
+    end
+    assert.same({ "mqtt" }, spoken "ws://h/x")
+    assert.same({ "mqtt" }, spoken "wss://h?protocol=mqtt")
+    assert.same({ "stomp" }, spoken "ws://h?protocol=stomp")
+    assert.same({ "stomp" }, spoken("wss://h", "stomp"))
+    assert.same({ "mqtt" }, spoken("ws://h?protocol=stomp", "mqtt"))
+    assert.same({ "redis", "stomp" }, spoken("redis://h?protocol=stomp", "mqtt"))
+    for _, wrong in ipairs { "ws://h?protocol=redis", "ws://h?protocol=" } do
+      assert.matches('^the protocol ".*" does not go over WebSocket; write protocol=mqtt or', problem(wrong))
+    end
+    assert.matches('^the protocol "redis" does not', problem("ws://h", { protocol = "redis" }))
+    assert.matches('unknown option "protocol"', problem("redis://h", { protocol = "redis" }))
+    assert.matches("^this version has no mqtt", problem "ws://h/mqtt")
+    assert.matches("^this version has no stomp", problem("wss://h", { protocol = "stomp" }))
+  end)
+
   it("gives the query as text", function()
     local _, query, protocol = parse "REDIS://h?timeout=5&name=a%26b#fragment"
     assert.same({ "redis", { timeout = "5", name = "a&b" } }, { protocol, query })

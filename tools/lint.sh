@@ -49,8 +49,8 @@ else
     say "lint: cargo fmt: skipped, rustfmt is not installed"
 fi
 if "$CARGO" clippy --version >/dev/null 2>&1; then
-    check "clippy without Lua" clippy tls
-    check "clippy with Lua 5.4" clippy lua54,tls
+    check "clippy without Lua" clippy tls,websocket
+    check "clippy with Lua 5.4" clippy lua54,tls,websocket
 else
     say "lint: clippy: skipped, it is not installed"
 fi

@@ -2,6 +2,7 @@
 -- Must not know: anything that a protocol's module knows.
 
 local host_loop = require "MQ.loop"
+local options = require "MQ.options"
 local url = require "MQ.url"
 
 local MQ = {}
@@ -18,10 +19,11 @@ local function protocols()
 end
 
 --- Makes a client from a URL: redis://user:password@host:6379/0?timeout=5, rediss://…, unix:///run/redis.sock;
--- mqtt://user:password@host:1883?client_id=x, mqtts://…, ws://host/mqtt, wss://….
+-- mqtt://user:password@host:1883?client_id=x, mqtts://…; ws://host/path and wss://… (MQTT unless protocol = "stomp").
 -- `opt` may add options that no URL can hold, and wins. A wrong URL or option raises at the caller's line.
 function MQ.connect(address, opt)
-  local protocol, given, query = url.parse(address)
+  local wanted = type(opt) == "table" and opt.protocol or nil
+  local protocol, given, query = url.parse(address, wanted)
   if not protocol then
     error("MQ.connect: " .. given, 2)
   end
@@ -31,9 +33,7 @@ function MQ.connect(address, opt)
   if opt ~= nil and type(opt) ~= "table" then
     error(("MQ.connect: expected a table of options after the URL (got a %s)"):format(type(opt)), 2)
   end
-  for name, value in pairs(opt or {}) do
-    given[name], query[name] = value, nil
-  end
+  options.complete(given, query, opt or {}, given.websocket and "protocol")   -- which is heeded by now
   require(modules[protocol])
   local mq, err, code, blame = require("MQ.client").make_from_text(protocol, given, query)
   if blame then

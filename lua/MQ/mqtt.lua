@@ -151,6 +151,9 @@ local function settle_options(flat)
     flat.username = flat.vhost .. ":" .. flat.username   -- how RabbitMQ is told
   end
   flat.vhost, flat.db = nil, nil
+  if flat.websocket then
+    flat.websocket_protocols = flat.websocket_protocols or { "mqtt" }   -- section 6
+  end
   flat.version = flat.version == "3.1.1" and "3.1.1" or "5"
   if flat.will and not flat.will_topic then
     return nil, 'in "will": there is no topic; write will = {topic = "clients/me", payload = "gone"}'
@@ -201,6 +204,7 @@ return client.define {
     auth_method = { kind = "string", example = 'auth_method = "SCRAM-SHA-256"' },
     auth_data = { kind = "string", empty = true, secret = true, example = 'auth_data = "…"' },
     on_auth = { kind = "function", lua = true, example = "on_auth = function (mq, data) return answer end" },
+    websocket = options.websocket,
     redirect = { kind = "boolean", default = false, example = "redirect = true" },
   },
   default_port = default_port,

@@ -42,10 +42,11 @@ end
 -- Each kind says what it expects, and gives back the value as the core wants it, or nil.
 local kinds = {}
 
+-- `pattern`: what the whole string must look like; `form` says so in words.
 kinds.string = {
-  expected = function(spec) return spec.empty and "a string" or "a string that is not empty" end,
+  expected = function(spec) return spec.form or spec.empty and "a string" or "a string that is not empty" end,
   parse = function(spec, value)
-    if type(value) == "string" and (spec.empty or value ~= "") then
+    if type(value) == "string" and (spec.empty or value ~= "") and value:find(spec.pattern or "") then
       return value
     end
   end,
@@ -108,14 +109,14 @@ kinds.choice = {
 }
 
 kinds.strings = {
-  expected = function() return "a list of strings, not empty" end,
-  parse = function(_, value)
+  expected = function(spec) return spec.form or "a list of strings, not empty" end,
+  parse = function(spec, value)
     if type(value) ~= "table" or #value == 0 then
       return nil
     end
     local list = {}
     for index, each in ipairs(value) do
-      if type(each) ~= "string" or each == "" then
+      if type(each) ~= "string" or each == "" or not each:find(spec.pattern or "") then
         return nil
       end
       list[index] = each
@@ -136,6 +137,25 @@ kinds.table = {
     if type(value) == "table" then
       return value
     end
+  end,
+}
+
+-- Names and strings; `names` and `values`: what each must look like.
+kinds.map = {
+  expected = function(spec) return spec.form end,
+  parse = function(spec, value)
+    if type(value) ~= "table" then
+      return nil
+    end
+    local map = {}
+    for name, each in pairs(value) do
+      if type(name) ~= "string" or not name:find(spec.names) or type(each) ~= "string" or not each:find(spec.values)
+      then
+        return nil
+      end
+      map[name] = each
+    end
+    return map
   end,
 }
 
@@ -203,6 +223,30 @@ options.common = {
   on_error = { kind = "function", lua = true, example = "on_error = function (mq, err, code) … end" },
   on_connect = { kind = "function", lua = true, example = "on_connect = function (mq) … end" },
   on_disconnect = { kind = "function", lua = true, example = "on_disconnect = function (mq, err, code) … end" },
+}
+
+-- What HTTP calls a token (RFC 9110, section 5.6.2): subprotocols and the names of header fields are.
+local TOKEN = "^[%w!#$%%&'*+.^_`|~-]+$"
+
+--- What the protocols that WebSocket carries have besides, and take into their own: websocket = options.websocket. The
+-- path is as the server sees it, with %20 for a space, and may have a query behind it.
+options.websocket = {
+  kind = "group", default = false, example = "websocket = true",
+  members = {
+    path = {
+      kind = "string", pattern = "^/[!\"$-~]*$", form = "a path that begins with / and has %20 for a space",
+      default = "/", example = 'path = "/mqtt"',
+    },
+    protocols = {
+      kind = "strings", pattern = TOKEN, form = "a list of names of subprotocols, not empty",
+      example = 'protocols = {"mqtt"}',
+    },
+    headers = {
+      kind = "map", names = TOKEN, values = "^[^%c]*$",
+      form = "a table of header fields: names without spaces, strings without line ends",
+      example = 'headers = {Origin = "https://app.example"}',
+    },
+  },
 }
 
 --- The common options with a protocol's own in place of, or besides, them.
@@ -353,20 +397,49 @@ local function read(spec, text)
   return text
 end
 
---- Puts options that came as text into `given`. The members of `tls` may stand for themselves: ca=ca.pem.
+-- Which group has `name` for a member that may stand for itself. Those of `websocket` do not turn it on.
+local function group_of(specs, name, given)
+  if specs[name] then
+    return nil
+  elseif specs.tls.members[name] then
+    return "tls"
+  elseif specs.websocket and specs.websocket.members[name] and given.websocket then
+    return "websocket"
+  end
+end
+
+--- Puts options that came as text into `given`. The members of `tls` may stand for themselves: ca=ca.pem. So may those
+-- of `websocket` where it is on.
 function options.read(specs, texts, given)
   for name, text in pairs(texts) do
-    local member = not specs[name] and specs.tls.members[name]
-    if member then
-      if type(given.tls) ~= "table" then
-        given.tls = {}
+    local group = group_of(specs, name, given)
+    if group then
+      if type(given[group]) ~= "table" then
+        given[group] = {}
       end
-      given.tls[name] = read(member, text)
+      given[group][name] = read(specs[group].members[name], text)
     else
       given[name] = text
       if specs[name] then
         given[name] = read(specs[name], text)
       end
+    end
+  end
+end
+
+--- Puts the options of a second table into `given`, less the one called `heeded`; they win, over `texts`, too. A group
+-- is joined: ws://host/path keeps its path beside websocket = {headers = …}.
+function options.complete(given, texts, opt, heeded)
+  for name, value in pairs(opt) do
+    local known = given[name]
+    if name == heeded then
+      texts[name] = nil
+    elseif type(known) == "table" and type(value) == "table" then
+      for member, each in pairs(value) do
+        known[member] = each
+      end
+    elseif type(known) ~= "table" or value ~= true then
+      given[name], texts[name] = value, nil
     end
   end
 end

@@ -12,7 +12,12 @@ local schemes = {
   mqtts = { protocol = "mqtt", tls = true },
   stomp = { protocol = "stomp" },
   stomps = { protocol = "stomp", tls = true },
+  ws = { protocol = "mqtt", websocket = true, port = 80 },
+  wss = { protocol = "mqtt", websocket = true, port = 443, tls = true },
 }
+
+-- what a WebSocket may carry
+local carried = { mqtt = true, stomp = true }
 
 local function decode(text)
   if text:gsub("%%%x%x", ""):find("%", 1, true) then
@@ -75,6 +80,11 @@ local function parse_address(text, found)
 end
 
 local function parse_path(scheme, path, found)
+  if scheme.websocket then
+    -- The server's, as it is.
+    found.websocket = { path = path ~= "" and path or "/" }
+    return true
+  end
   path = decode(path)
   if not path then
     return nil, "a % in the path is not followed by two hexadecimal digits; write %25 for %"
@@ -97,9 +107,24 @@ local function parse_path(scheme, path, found)
   return true
 end
 
+-- ws:// does not say what is spoken behind it: MQTT, unless told.
+local function parse_carried(scheme, wanted, query)
+  if not scheme.websocket then
+    return scheme.protocol
+  end
+  wanted = wanted or query.protocol or scheme.protocol
+  query.protocol = nil
+  if not carried[wanted] then
+    return nil, ("the protocol %q does not go over WebSocket; write protocol=mqtt or protocol=stomp")
+      :format(tostring(wanted))
+  end
+  return wanted
+end
+
 --- Takes a URL apart. Returns the name of the protocol, a table of options, and the query as a table of strings; or nil
--- and what is wrong. The message never repeats the credentials.
-function url.parse(text)
+-- and what is wrong. The message never repeats the credentials. `wanted` (or nil) is the protocol to speak where the
+-- URL leaves that open, and is not looked at elsewhere: ws://host/path?protocol=stomp.
+function url.parse(text, wanted)
   if type(text) ~= "string" then
     return nil, ("expected a URL such as redis://localhost:6379, not a %s"):format(type(text))
   end
@@ -116,6 +141,7 @@ function url.parse(text)
   if scheme.tls then
     found.tls = true
   end
+  found.port = scheme.port
   rest = rest:gsub("#.*$", "")
   local before, query = rest:match("^(.-)%?(.*)$")
   local authority, path = (before or rest):match("^([^/]*)(.*)$")
@@ -136,7 +162,12 @@ function url.parse(text)
   if not ok or not query then
     return nil, err
   end
-  return scheme.protocol, found, query
+  local protocol
+  protocol, err = parse_carried(scheme, wanted, query)
+  if not protocol then
+    return nil, err
+  end
+  return protocol, found, query
 end
 
 return url

@@ -1,4 +1,5 @@
-//! Where a broker is, and how to reach it: addresses in turn, both families of each, TLS on top.
+//! Where a broker is, and how to reach it: addresses in turn, both families of each, TLS and
+//! WebSocket on top.
 
 use super::transport::{Plain, Stream};
 use crate::error::{Code, Error};
@@ -46,16 +47,22 @@ pub struct Endpoint {
     timeout: Duration,
     #[cfg(feature = "tls")]
     tls: Option<super::tls::Layer>,
+    #[cfg(feature = "websocket")]
+    websocket: Option<super::websocket::Layer>,
 }
 
 impl Endpoint {
-    /// Reads the options `host port path hosts timeout tls…`.
+    /// Reads the options `host port path hosts timeout tls… websocket…`.
     ///
     /// # Errors
-    /// A certificate that cannot be read; an address that is none.
+    /// A certificate that cannot be read; an address that is none; what cannot stand in the
+    /// request for a WebSocket.
     pub fn parse(options: &Value) -> Result<Self, Error> {
         if options.member("tls").as_bool() == Some(true) && !cfg!(feature = "tls") {
             return Err(Error::fatal(Code::Tls, "this build of MQ has no TLS"));
+        }
+        if options.member("websocket").as_bool() == Some(true) && !cfg!(feature = "websocket") {
+            return Err(Error::invalid("this build of MQ has no WebSocket"));
         }
         Ok(Endpoint {
             addresses: addresses(options)?,
@@ -70,6 +77,8 @@ impl Endpoint {
                 .unwrap_or(Duration::from_secs(10)),
             #[cfg(feature = "tls")]
             tls: super::tls::Layer::parse(options)?,
+            #[cfg(feature = "websocket")]
+            websocket: super::websocket::Layer::parse(options)?,
         })
     }
 
@@ -81,7 +90,8 @@ impl Endpoint {
         !self.elsewhere.is_empty()
     }
 
-    /// Connects to the address whose turn it is at this attempt, TLS included, within the time-out.
+    /// Connects to the address whose turn it is at this attempt, TLS and WebSocket included, within the
+    /// time-out.
     ///
     /// # Errors
     /// Names the address and what went wrong there.
@@ -113,6 +123,10 @@ impl Endpoint {
         match address {
             Address::Unix(path) => {
                 let socket = UnixStream::connect(path).await.map_err(failed)?;
+                #[cfg(feature = "websocket")]
+                if let Some(websocket) = &self.websocket {
+                    return websocket.wrap(Box::new(socket), address).await;
+                }
                 let socket = socket.into_std().map_err(failed)?;
                 Stream::plain(Plain::Unix(socket)).map_err(failed)
             }
@@ -124,7 +138,16 @@ impl Endpoint {
                 socket.set_nodelay(true).map_err(failed)?;
                 #[cfg(feature = "tls")]
                 if let Some(tls) = &self.tls {
-                    return tls.wrap(socket, host, address).await;
+                    let socket = tls.wrap(socket, host, address).await?;
+                    #[cfg(feature = "websocket")]
+                    if let Some(websocket) = &self.websocket {
+                        return websocket.wrap(socket, address).await;
+                    }
+                    return Ok(Stream::Layered(socket));
+                }
+                #[cfg(feature = "websocket")]
+                if let Some(websocket) = &self.websocket {
+                    return websocket.wrap(Box::new(socket), address).await;
                 }
                 let socket = socket.into_std().map_err(failed)?;
                 Stream::plain(Plain::Tcp(socket)).map_err(failed)

@@ -18,3 +18,5 @@ mod tls;
 pub mod transport;
 pub mod waiter;
 pub mod wakeup;
+#[cfg(feature = "websocket")]
+mod websocket;

@@ -1,7 +1,7 @@
 //! TLS by rustls: verifies by default, against the trust store of the system or the `ca` given.
 
 use super::endpoint::{plainly, Address};
-use super::transport::{code_of, Stream};
+use super::transport::{code_of, Layered};
 use crate::error::{Code, Error};
 use crate::message::Value;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -66,7 +66,7 @@ impl Layer {
         socket: TcpStream,
         host: &str,
         address: &Address,
-    ) -> Result<Stream, Error> {
+    ) -> Result<Box<dyn Layered>, Error> {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
             Error::fatal(
@@ -75,7 +75,7 @@ impl Layer {
             )
         })?;
         match self.connector.connect(name, socket).await {
-            Ok(stream) => Ok(Stream::Layered(Box::new(stream))),
+            Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(Error::new(
                 code_of(&error),
                 format!("TLS handshake with {address}: {}", plainly(&error)),

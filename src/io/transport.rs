@@ -258,14 +258,11 @@ impl Stream {
 /// Whether a layer or the network is to blame. A server may refuse a certificate long after it
 /// has taken the handshake (TLS 1.3, RFC 8446, section 4.4.2.4).
 pub(super) fn code_of(error: &io::Error) -> Code {
-    #[cfg(feature = "tls")]
-    if error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<rustls::Error>())
-    {
-        return Code::Tls;
+    match error.get_ref() {
+        #[cfg(feature = "tls")]
+        Some(inner) if inner.is::<rustls::Error>() => Code::Tls,
+        #[cfg(feature = "websocket")]
+        Some(inner) if inner.is::<super::websocket::Violation>() => Code::Protocol,
+        _ => Code::Lost,
     }
-    #[cfg(not(feature = "tls"))]
-    let _ = error;
-    Code::Lost
 }

@@ -19,8 +19,8 @@
 ---@field _VERSION string
 local MQ = {}
 
----Makes a client from a URL: `redis://user:password@host:6379/0?timeout=5`, `rediss://…`, `unix:///run/redis.sock`.
----A wrong URL or option raises at the caller's line.
+---Makes a client from a URL: `redis://user:password@host:6379/0?timeout=5`, `rediss://…`, `unix:///run/redis.sock`,
+---`ws://host/path` and `wss://…` (MQTT, or STOMP with `protocol = "stomp"` in `options` or in the query). A wrong URL or option raises at the caller's line.
 ---@param url string
 ---@param options? table       # options that no URL can hold; they win
 ---@return MQ.Client? client
@@ -62,6 +62,11 @@ function MQ.use(name) end
 ---@field server_name? string    # the name that the certificate must have: the host
 ---@field alpn? string[]
 ---@field verify? boolean        # true
+
+---@class MQ.WebSocketOptions
+---@field path? string           # what to ask the server for: "/"
+---@field protocols? string[]    # the names that it may know the protocol by
+---@field headers? table<string, string>    # more fields of the request: an Origin, a token
 
 ---@class MQ.ReconnectOptions
 ---@field min? number            # seconds before the first try: 0.1

@@ -1,4 +1,4 @@
--- Request and response (MQTT 5): a request names the topic for its answer, and the data by which the asker knows it again.
+-- Request and response (MQTT 5): a request names the topic for its answer, and the data by which the asker knows it.
 local MQ = require "MQ.mqtt"
 local loop = require("MQ").loop
 

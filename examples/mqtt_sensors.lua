@@ -31,8 +31,8 @@ while updates < 4 do
 end
 assert(readings.attic == "31.0" and readings.cellar == "12.0")
 
+dashboard:close()
 for room in pairs(readings) do
   sensor:post("house/" .. room .. "/temperature", "", { retain = true })   -- an empty one clears it
 end
 sensor:close()      -- sends what is queued first
-dashboard:close()

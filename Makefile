@@ -80,14 +80,18 @@ test: ## everything, on every interpreter
 lint: ## formatting, clippy, luacheck, file lengths
 	@CARGO='$(CARGO)' tools/lint.sh
 
-bench: build spec-tools $(PEERS) ## against C on hiredis and redis-benchmark; ONLY=S|P|E|L|M, RUNS=5, WRITE=1
+bench: build spec-tools $(PEERS) ## against C peers; ONLY=redis|mqtt|S|P|E|L|M|MI0…, RUNS=5, WRITE=1
 	@LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
 	 LUA_CPATH='$(abspath $(BUILD))/?.so;$(abspath $(BUILD))/spec/?.so;;' \
 	 ONLY='$(ONLY)' RUNS='$(RUNS)' WRITE='$(WRITE)' SIDE='$(SIDE)' $(LUA) bench/run.lua
 
-build/bench/%: bench/peers/%.c bench/peers/common.h
+# The library that a peer is written on.
+peer_library = $(if $(filter mqtt_%,$(1)),libmosquitto,hiredis)
+
+build/bench/%: bench/peers/%.c $(wildcard bench/peers/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -std=gnu11 $(shell pkg-config --cflags hiredis) -o $@ $< $(shell pkg-config --libs hiredis)
+	$(CC) $(CFLAGS) -std=gnu11 $(shell pkg-config --cflags $(call peer_library,$*)) -o $@ $< \
+	    $(shell pkg-config --libs $(call peer_library,$*))
 
 fuzz: ## each fuzz target for SECONDS_EACH=60, or ONLY=name alone
 	@CARGO='$(CARGO)' ONLY='$(ONLY)' SECONDS_EACH='$(or $(SECONDS_EACH),60)' tools/fuzz.sh

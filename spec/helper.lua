@@ -126,7 +126,8 @@ end
 -- A private mosquitto that answers. options: config = {max_packet_size = 1000, "any line"}, users = {name = password},
 -- anonymous, acl = {lines}, refuse = {subscribe = {topics}}, persistence, websockets, tls, client_certificates, port.
 -- See support/mosquitto.lua for its fields (port url tls_port tls_url ws_port ws_url certificates pid dir) and methods
--- (publish subscribe client_count), support/broker.lua for what every broker can (stop kill suspend resume restart log).
+-- (publish subscribe client_count), support/broker.lua for what every broker can (stop kill suspend resume restart
+-- log).
 function helper.mosquitto(options)
   return keep(Mosquitto.start(helper.tmpdir(), with_certificates(options)))
 end

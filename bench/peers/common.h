@@ -1,5 +1,4 @@
-/* What the C peers share: clocks, connecting, results as "name value" lines. */
-#include <hiredis.h>
+/* What the C peers share: clocks, results as "name value" lines. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,17 +24,16 @@ static inline void die(const char *what) {
     exit(1);
 }
 
-static inline redisContext *open_redis(const char *port) {
-    redisContext *c = redisConnect("127.0.0.1", atoi(port));
-    if (!c || c->err) die(c ? c->errstr : "out of memory");
-    return c;
-}
-
-static inline redisReply *next_reply(redisContext *c) {
-    redisReply *reply = NULL;
-    if (redisGetReply(c, (void **)&reply) != REDIS_OK || reply->type == REDIS_REPLY_ERROR)
-        die(reply ? reply->str : c->errstr);
-    return reply;
-}
-
 static inline void result(const char *name, double value) { printf("%s %.9g\n", name, value); }
+
+static inline int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts the durations; results p50 and p99. */
+static inline void percentiles(double *took, long count) {
+    qsort(took, (size_t)count, sizeof *took, ascending);
+    result("p50", took[count / 2]);
+    result("p99", took[count / 100 * 99]);
+}

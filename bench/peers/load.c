@@ -1,7 +1,7 @@
 /* The load generator of S, the same for both sides: pipelined PUBLISHes, written from a buffer that is
  * formatted once, so that it costs as little as it can.  load PORT CHANNEL COUNT SIZE
  * At most WINDOW commands are unanswered: the broker's input buffer stays small. */
-#include "common.h"
+#include "redis.h"
 #include <errno.h>
 #include <poll.h>
 #include <unistd.h>

@@ -1,11 +1,6 @@
 /* L: a message to oneself through the broker, one at a time.  pingpong PORT CHANNEL COUNT
  * Two blocking connections: RESP2 does not let a subscribed one publish. */
-#include "common.h"
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
+#include "redis.h"
 
 int main(int argc, char **argv) {
     if (argc != 4) die("usage: pingpong PORT CHANNEL COUNT");
@@ -26,9 +21,7 @@ int main(int argc, char **argv) {
         freeReplyObject(next_reply(out)); /* the number of receivers */
     }
     result("cpu", cpu() - cpu_from);
-    qsort(took, (size_t)count, sizeof *took, ascending);
-    result("p50", took[count / 2]);
-    result("p99", took[count / 100 * 99]);
+    percentiles(took, count);
     redisFree(in);
     redisFree(out);
     return 0;

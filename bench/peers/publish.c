@@ -1,5 +1,5 @@
 /* P: pipelined PUBLISHes through hiredis's own API.  publish PORT CHANNEL COUNT SIZE DEPTH */
-#include "common.h"
+#include "redis.h"
 
 int main(int argc, char **argv) {
     if (argc != 6) die("usage: publish PORT CHANNEL COUNT SIZE DEPTH");

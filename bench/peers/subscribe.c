@@ -1,6 +1,6 @@
 /* S: counts pub/sub messages of one pattern.  subscribe PORT PATTERN COUNT
  * Says "ready" when subscribed; measures from the first message to the last. */
-#include "common.h"
+#include "redis.h"
 
 int main(int argc, char **argv) {
     if (argc != 4) die("usage: subscribe PORT PATTERN COUNT");

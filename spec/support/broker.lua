@@ -131,8 +131,31 @@ function methods:kill() finish(self, "KILL", 5) end
 -- For clean-up: ends it now, in whatever state it is.
 methods.discard = methods.kill
 
--- SIGSTOP: connections stay open, nothing answers.
-function methods:suspend() assert(sys.kill(self.pid, "STOP")) end
+-- Does no thread run? (Linux; elsewhere there is nothing to read.)
+local function stopped(pid)
+  local pipe = assert(io.popen(("cat /proc/%d/task/*/status 2>/dev/null"):format(pid)))
+  local text = pipe:read("*a")
+  pipe:close()
+  for state in text:gmatch("State:%s+(%a)") do
+    if state ~= "T" then
+      return false
+    end
+  end
+  return true
+end
+
+-- SIGSTOP: connections stay open, nothing answers. The kernel stops a broker's threads one by one, after the signal
+-- has been sent; this returns when the last one stands.
+function methods:suspend()
+  assert(sys.kill(self.pid, "STOP"))
+  local deadline = sys.now() + 5
+  while not stopped(self.pid) do
+    if sys.now() > deadline then
+      error(self.name .. " does not stop", 2)
+    end
+    sys.sleep(0.002)
+  end
+end
 
 function methods:resume() assert(sys.kill(self.pid, "CONT")) end
 

@@ -18,8 +18,9 @@ usage: mq COMMAND [OPTIONS] …
   mq COMMAND --help             tells more
   mq --version
 
-A URL is redis://[user:password@]host[:port][/db], rediss://… (TLS) or unix:///path/to/socket.
-Options of the client may follow: redis://localhost?timeout=5.
+A URL is redis://[user:password@]host[:port][/db], rediss://… (TLS), unix:///path/to/socket,
+mqtt://[user:password@]host[:port], mqtts://… (TLS), ws://host[:port]/path or wss://… (MQTT over WebSocket).
+Options of the client may follow: redis://localhost?timeout=5, mqtt://localhost?version=3.1.1&qos=0.
 ]]
 
 local function fail(text)
@@ -88,6 +89,25 @@ function cli.count(text)
   if number and number >= 1 and number % 1 == 0 then
     return number
   end
+end
+
+--- For a flag that takes a quality of service.
+function cli.qos(text)
+  local number = tonumber(text)
+  if number == 0 or number == 1 or number == 2 then
+    return number
+  end
+end
+
+--- Options of a call that were given as flags (name → value), or nil for none; or nil and which of them the client's
+-- protocol does not have. `known` is its table of options.
+function cli.options(mq, known, wanted)
+  for name in pairs(wanted) do
+    if not known[name] then
+      return nil, ("%s has no --%s"):format(mq.protocol.module, name)
+    end
+  end
+  return next(wanted) and wanted or nil
 end
 
 --- Makes a client from a URL that a person wrote. The client; or nil and what is wrong.

@@ -31,6 +31,7 @@ return client.define {
 
   subscribe_options = { exact = { kind = "boolean", example = "exact = true" } },
   publish_options = {},
+  answers_with_receivers = true,   -- what emit returns besides true
 
   receiver = function(fn, pattern, exact)
     local kind = exact and "message" or "pmessage"

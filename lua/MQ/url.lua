@@ -134,7 +134,7 @@ function url.parse(text, wanted)
   end
   local scheme = schemes[name:lower()]
   if not scheme then
-    return nil, ("the scheme %q is not known; there are redis, rediss and unix"):format(name)
+    return nil, ("the scheme %q is not known; there are redis, rediss, unix, mqtt, mqtts, ws and wss"):format(name)
   end
 
   local found = {}

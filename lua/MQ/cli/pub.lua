@@ -6,12 +6,14 @@ local cli = require "MQ.cli"
 local terminal = require "MQ.terminal"
 
 local help = [[
-usage: mq pub [--json] [--lines] URL PATTERN [DATA|-]
+usage: mq pub [--json] [--lines] [--qos N] [--retain] URL PATTERN [DATA|-]
 
 Publishes DATA, or what is read from standard input, as one message, and prints how many received it where the
 broker tells.
 
   --lines      each line of standard input is a message; prints how many were sent
+  --qos N      MQTT: the quality of service, 0, 1 (unless told) or 2
+  --retain     MQTT: the broker keeps the message for later subscribers
   --json       prints a JSON object: {"receivers":…} or {"failed":…,"sent":…}
 ]]
 
@@ -21,10 +23,12 @@ local function complain(text)
   return 1
 end
 
-local function publish(mq, pattern, data, json)
-  local ok, receivers = mq:emit(pattern, data)
+local function publish(mq, pattern, data, json, opt)
+  local ok, receivers = mq:emit(pattern, data, opt)
   if not ok then
     return complain(receivers)
+  elseif not mq.protocol.answers_with_receivers then
+    receivers = nil
   end
   if json then
     io.write(core.json_encode { receivers = receivers }, "\n")
@@ -34,11 +38,11 @@ local function publish(mq, pattern, data, json)
   return 0
 end
 
-local function publish_lines(mq, pattern, json)
+local function publish_lines(mq, pattern, json, opt)
   local sent, refused = 0, 0
   local begun, shown = core.now(), core.now()
   for line in io.lines() do
-    local ok, err, code = mq:post(pattern, line)
+    local ok, err, code = mq:post(pattern, line, opt)
     if ok then
       sent = sent + 1
     else
@@ -67,7 +71,9 @@ local function publish_lines(mq, pattern, json)
 end
 
 local function main(arguments)
-  local given, rest = cli.parse(arguments, { ["--json"] = true, ["--lines"] = true })
+  local given, rest = cli.parse(arguments, {
+    ["--json"] = true, ["--lines"] = true, ["--qos"] = cli.qos, ["--retain"] = true,
+  })
   if not given then
     return 2, rest
   elseif #rest < 2 or #rest > 3 then
@@ -80,14 +86,21 @@ local function main(arguments)
     if not mq then
       complain(err)
       return 2
+    end
+    local opt, problem = cli.options(mq, mq.protocol.publish_options, {
+      qos = given["--qos"], retain = given["--retain"],
+    })
+    if problem then
+      complain(problem)
+      return 2
     elseif given["--lines"] then
-      return publish_lines(mq, rest[2], given["--json"])
+      return publish_lines(mq, rest[2], given["--json"], opt)
     end
     local data = rest[3]
     if data == nil or data == "-" then
       data = io.read("*a")
     end
-    return publish(mq, rest[2], data, given["--json"])
+    return publish(mq, rest[2], data, given["--json"], opt)
   end)
 end
 

@@ -6,13 +6,14 @@ local cli = require "MQ.cli"
 local terminal = require "MQ.terminal"
 
 local help = [[
-usage: mq sub [--json] [--exact] [--count N] URL PATTERN…
+usage: mq sub [--json] [--exact] [--qos N] [--count N] URL PATTERN…
 
 Prints each message that matches: its source, a tab, its payload. Ends with Ctrl-C (exit code 130).
 
   --json       a JSON object a line: {"payload":…,"pattern":…,"source":…,"time":…,"type":…}; a payload that is no UTF-8
                text is in "payload_base64" instead
-  --exact      each PATTERN is a name, not a pattern
+  --exact      Redis: each PATTERN is a name, not a pattern
+  --qos N      MQTT: the quality of service, 0, 1 (unless told) or 2
   --count N    ends after N messages
 ]]
 
@@ -89,6 +90,13 @@ local function subscribe(given, rest)
     note(err)
     return 2
   end
+  local opt, problem = cli.options(mq, mq.protocol.subscribe_options, {
+    exact = given["--exact"], qos = given["--qos"],
+  })
+  if problem then
+    note(problem)
+    return 2
+  end
   local ended = false
   local function print_message(msg)
     if not msg or ended then
@@ -107,7 +115,7 @@ local function subscribe(given, rest)
     end
   end
   for index = 2, #rest do
-    local ok, why, code = mq:on(rest[index], print_message, given["--exact"] and { exact = true } or nil)
+    local ok, why, code = mq:on(rest[index], print_message, opt)
     if not ok and not ended and code ~= "timeout" then
       note(rest[index], ": ", why)
       return 1
@@ -128,7 +136,9 @@ local function subscribe(given, rest)
 end
 
 local function main(arguments)
-  local given, rest = cli.parse(arguments, { ["--json"] = true, ["--exact"] = true, ["--count"] = cli.count })
+  local given, rest = cli.parse(arguments, {
+    ["--json"] = true, ["--exact"] = true, ["--qos"] = cli.qos, ["--count"] = cli.count,
+  })
   if not given then
     return 2, rest
   elseif #rest < 2 then

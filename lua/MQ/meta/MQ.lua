@@ -15,12 +15,14 @@
 
 ---@class MQ
 ---@field redis MQ.redis          # loaded when it is first used
+---@field mqtt MQ.mqtt            # the same
 ---@field loop MQ.Loop            # the loop of this program
 ---@field _VERSION string
 local MQ = {}
 
 ---Makes a client from a URL: `redis://user:password@host:6379/0?timeout=5`, `rediss://…`, `unix:///run/redis.sock`,
----`ws://host/path` and `wss://…` (MQTT, or STOMP with `protocol = "stomp"` in `options` or in the query). A wrong URL or option raises at the caller's line.
+---`mqtt://user:password@host:1883?client_id=x`, `mqtts://…`, `ws://host/path` and `wss://…` (MQTT over WebSocket).
+---A wrong URL or option raises at the caller's line.
 ---@param url string
 ---@param options? table       # options that no URL can hold; they win
 ---@return MQ.Client? client
@@ -51,7 +53,7 @@ function MQ.use(name) end
 ---@field max_pending? integer         # messages received and not yet taken by callbacks: 65536
 ---@field max_packet? integer          # bytes of the largest frame that the broker may send: 64 MiB
 ---@field overflow? "block"|"drop_oldest"|"drop_newest"|"error"    # what a full queue does: "block"
----@field on_connect? fun(mq: MQ.Client)
+---@field on_connect? fun(mq: MQ.Client, info?: table)   # info: what the broker has told, where there is more than yes
 ---@field on_disconnect? fun(mq: MQ.Client, err: string, code: MQ.Code, seconds?: number)  # seconds until the next try
 ---@field on_error? fun(mq: MQ.Client, err: string, code?: MQ.Code)   # no code: the traceback of a callback that raised
 

@@ -3,7 +3,7 @@
 
 use super::arrivals::Known;
 use super::outbound::acknowledge;
-use super::{aliases, handshake, properties, Batch, Due, Mqtt, Stage};
+use super::{aliases, handshake, properties, Batch, Due, Knows, Mqtt, Stage};
 use crate::codec::mqtt::{
     Ack, AckKind, Auth, ConnAck, Disconnect, Packet, Properties, PropertyId, Publish, Qos, Reason,
     Version,
@@ -108,6 +108,9 @@ impl Mqtt {
         if !connack.session_present {
             self.session_lost(events);
         }
+        if self.version == Version::V5 {
+            self.knows = Knows::Answer;
+        }
         self.dup = connack.session_present;
         self.stage = Stage::Ready;
         self.trouble = None;
@@ -128,11 +131,30 @@ impl Mqtt {
     fn take_refusal(&mut self, connack: &ConnAck<'_>) -> Error {
         let too_new = connack.reason == Reason::UNSUPPORTED_PROTOCOL_VERSION;
         if too_new && self.version == Version::V5 {
+            self.knows = Knows::Answer;
             self.version = Version::V311;
             self.detour = Some(Detour::Again);
         }
         self.consider_reference(connack.reason, connack.properties);
         handshake::refusal(connack.reason, connack.properties, &self.options)
+    }
+
+    /// A connection has failed: whether the next one is to speak another version.
+    pub(super) fn reconsider_version(&mut self) {
+        if self.options.version != Version::V5 || self.knows == Knows::Answer {
+            return;
+        }
+        let in_handshake = matches!(self.stage, Stage::Handshake { .. });
+        let silent = self
+            .clock
+            .is_some_and(|clock| !clock.heard && !clock.given_up);
+        if in_handshake && silent && self.version == Version::V5 {
+            self.knows = Knows::Silence;
+            self.version = Version::V311;
+            self.detour = Some(Detour::Again);
+        } else {
+            self.version = Version::V5;
+        }
     }
 
     /// The broker names another one.

@@ -61,6 +61,10 @@ struct Clock {
     last_progress: Instant,
     /// A PINGREQ awaits its answer.
     pinged: Option<Instant>,
+    /// The broker has said something.
+    heard: bool,
+    /// It was we who ended the connection.
+    given_up: bool,
     /// What this connection agreed on; zero: no pings.
     keepalive: Duration,
 }
@@ -74,6 +78,8 @@ pub struct Mqtt {
     version: Version,
     /// As given, or as assigned by the broker.
     client_id: String,
+    /// What is known of the broker's versions.
+    knows: Knows,
     /// The broker has let us in before: a session may wait there.
     resume: bool,
     decoder: Decoder,
@@ -124,6 +130,18 @@ struct Leaving {
     asked: bool,
 }
 
+/// Which version a broker speaks, as far as it has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knows {
+    /// It has not answered yet.
+    Nothing,
+    /// It said nothing to version 5 and closed: RabbitMQ and ActiveMQ do that, but so does a broker
+    /// that is being restarted. What it says to 3.1.1 counts for one connection.
+    Silence,
+    /// It has answered: what it spoke then is what it speaks.
+    Answer,
+}
+
 /// Brokers that send us from one to the other are followed so far.
 const REDIRECTS: u32 = 5;
 
@@ -138,6 +156,7 @@ impl Mqtt {
             options,
             stage: Stage::Offline,
             version,
+            knows: Knows::Nothing,
             resume: false,
             broker: Broker::parse(version, Default::default()),
             control: BytesMut::new(),
@@ -179,6 +198,8 @@ impl Session for Mqtt {
             last_heard: now,
             last_progress: now,
             pinged: None,
+            heard: false,
+            given_up: false,
             keepalive: self.options.keepalive,
         });
         self.stalled = false;
@@ -204,6 +225,7 @@ impl Session for Mqtt {
     ) -> Result<(), Error> {
         if let (true, Some(clock)) = (!input.is_empty() || self.stalled, &mut self.clock) {
             clock.last_heard = now;
+            clock.heard |= !input.is_empty();
         }
         let mut at = 0;
         let outcome = loop {
@@ -267,6 +289,7 @@ impl Session for Mqtt {
     }
 
     fn detour(&mut self) -> Option<Detour> {
+        self.reconsider_version();
         self.detour.take()
     }
 

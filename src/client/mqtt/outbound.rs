@@ -331,6 +331,11 @@ impl Mqtt {
                 self.in_flight.set_due(identifier, Due::Nothing);
                 self.answer(sender, ack, events);
             }
+            // RabbitMQ's 3.1.1 takes a message of QoS 2 for one of QoS 1.
+            (AckKind::PubAck, Due::PubRec(sender)) if self.version == Version::V311 => {
+                self.in_flight.set_due(identifier, Due::Nothing);
+                self.answer(sender, ack, events);
+            }
             (AckKind::PubRec, Due::PubRec(sender)) if ack.reason.is_error() => {
                 self.in_flight.set_due(identifier, Due::Nothing);
                 self.answer(sender, ack, events);

@@ -52,6 +52,9 @@ impl Mqtt {
 
     pub(super) fn silence(&mut self) -> Error {
         let seconds = self.options.timeout.as_secs_f64();
+        if let Some(clock) = &mut self.clock {
+            clock.given_up = true;
+        }
         let what = match (self.stage, self.clock.and_then(|clock| clock.pinged)) {
             (Stage::Ready, None) => {
                 self.parting = Reason::UNSPECIFIED_ERROR;

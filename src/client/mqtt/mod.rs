@@ -86,6 +86,9 @@ pub struct Mqtt {
     broker: Broker,
     /// Packets that go before everything else.
     control: BytesMut,
+    /// PUBRELs, and how many: those may wait for each other.
+    releases: BytesMut,
+    released: usize,
     outbox: Outbox,
     in_flight: InFlight,
     /// What is in flight was sent on an earlier connection of the same session.
@@ -142,6 +145,9 @@ enum Knows {
     Answer,
 }
 
+/// See [`Mqtt::unhurried`].
+const RUSH: usize = 256;
+
 /// Brokers that send us from one to the other are followed so far.
 const REDIRECTS: u32 = 5;
 
@@ -160,6 +166,8 @@ impl Mqtt {
             resume: false,
             broker: Broker::parse(version, Default::default()),
             control: BytesMut::new(),
+            releases: BytesMut::new(),
+            released: 0,
             outbox: Outbox::default(),
             in_flight: InFlight::default(),
             dup: false,
@@ -300,6 +308,7 @@ impl Session for Mqtt {
             self.routes.subscriptions.deadline(),
             self.strays.deadline(),
             self.ping_deadline(),
+            self.gathering(),
             self.silence_deadline(),
         ]
         .into_iter()
@@ -333,6 +342,8 @@ impl Session for Mqtt {
         }
         self.decoder.reset();
         self.control = BytesMut::new();
+        self.releases = BytesMut::new();
+        self.released = 0;
         self.stalled = false;
         self.trouble = Some(cause.clone());
         self.outbound_aliases.clear();
@@ -385,6 +396,15 @@ impl Session for Mqtt {
 
     fn accepted(&self) -> bool {
         self.stage == Stage::Ready
+    }
+
+    fn unhurried(&self) -> bool {
+        // So many posts keep the broker busy for a millisecond or more, the window is not exhausted
+        // meanwhile, and nobody waits for an answer.
+        let emits = self.in_flight.deadline().or(self.outbox.deadline());
+        self.in_flight.sent_here() >= RUSH
+            && emits.is_none()
+            && self.routes.subscriptions.is_empty()
     }
 
     fn finished(&self) -> bool {

@@ -10,12 +10,16 @@ use crate::codec::mqtt::{
 use crate::error::{Code, Error};
 use crate::message::{Publish, State, Value};
 use bytes::{BufMut, BytesMut};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(super) use aliases::Outbound as OutboundAliases;
 
 /// Bytes handed to the transport at a time: enough to keep it busy.
 const CHUNK: usize = 64 * 1024;
+
+/// See [`Mqtt::gathering`].
+const GATHER: Duration = Duration::from_millis(1);
+const SMALLEST_RUSH: usize = 8;
 
 /// The flags of [`Publish`]: two bits of QoS, which count where [`HAS_QOS`] is set, and RETAIN.
 const QOS: u32 = 3;
@@ -195,7 +199,7 @@ impl Mqtt {
 
     /// Everything is sent and answered that will be.
     pub(super) fn has_said_all(&self) -> bool {
-        self.unfinished() == 0 && self.control.is_empty()
+        self.unfinished() == 0 && self.control.is_empty() && self.releases.is_empty()
     }
 
     /// Control packets first, then what has to be sent again, then the queue; as much as the broker
@@ -213,6 +217,11 @@ impl Mqtt {
                 self.control = BytesMut::new();
             }
         }
+        if self.gathering().is_some_and(|until| until > now) {
+            return;
+        }
+        out.unsplit(std::mem::take(&mut self.releases));
+        self.released = 0;
         let was_quiet = self.in_flight.is_quiet();
         if self.transmit_again(out) {
             self.transmit_queue(out, events);
@@ -221,6 +230,18 @@ impl Mqtt {
             // From here on an answer is due: silence before it does not count.
             clock.last_progress = now;
         }
+    }
+
+    /// Until when what the last answers allow to be sent is held back, so that more of it leaves at
+    /// once: a system call for each would cost more than all the rest. Only in a rush of messages,
+    /// and as long as the broker has half of the window to work on.
+    pub(super) fn gathering(&self) -> Option<Instant> {
+        let clock = self.clock.filter(|_| self.stage == Stage::Ready)?;
+        let window = self.window();
+        let free = window.saturating_sub(self.in_flight.sent_here());
+        let held = free + self.released;
+        let rush = window >= SMALLEST_RUSH && self.outbox.len() >= window;
+        (rush && held < window / 2).then(|| clock.last_progress + GATHER)
     }
 
     fn window(&self) -> usize {
@@ -342,7 +363,13 @@ impl Mqtt {
             }
             (AckKind::PubRec, Due::PubRec(sender) | Due::PubComp(sender)) => {
                 self.in_flight.set_due(identifier, Due::PubComp(sender));
-                release(identifier, Reason::SUCCESS, self.version, &mut self.control);
+                self.released += 1;
+                release(
+                    identifier,
+                    Reason::SUCCESS,
+                    self.version,
+                    &mut self.releases,
+                );
             }
             (AckKind::PubRec, Due::Nothing) if !ack.reason.is_error() => {
                 // Not of this session: the broker shall forget it (section 4.3.3).

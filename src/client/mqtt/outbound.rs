@@ -265,6 +265,7 @@ impl Mqtt {
         let window = self.window();
         loop {
             let full = self.in_flight.sent_here() >= window
+                || self.unasked
                 || !self.in_flight.has_identifier()
                 || self.in_flight.byte_len() >= self.options.max_queue_bytes;
             let Some((entry, until, frame)) = self.outbox.oldest() else {

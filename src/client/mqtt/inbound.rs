@@ -1,8 +1,8 @@
 //! What comes: the answer to CONNECT, messages, confirmations, and the broker's good-bye.
 //! Source: MQTT 5.0, sections 3.2, 3.3, 3.9, 3.11, 3.14, 3.15 and 4.3.
 
+use super::answers::acknowledge;
 use super::arrivals::Known;
-use super::outbound::acknowledge;
 use super::{aliases, handshake, properties, Batch, Due, Knows, Mqtt, Stage};
 use crate::codec::mqtt::{
     Ack, AckKind, Auth, ConnAck, Disconnect, Packet, Properties, PropertyId, Publish, Qos, Reason,
@@ -45,9 +45,9 @@ impl Mqtt {
     ) -> Result<(), Error> {
         match (stage, packet) {
             (Stage::Handshake { .. }, Packet::ConnAck(connack)) => {
-                self.take_connack(&connack, events)
+                self.take_connack(now, &connack, events)
             }
-            (Stage::Handshake { .. }, Packet::Auth(auth)) => {
+            (Stage::Handshake { .. }, Packet::Auth(auth)) if self.may_be_challenged() => {
                 self.take_challenge(now, &auth, events);
                 Ok(())
             }
@@ -84,13 +84,18 @@ impl Mqtt {
         }
     }
 
-    fn progressed(&mut self, now: Instant) {
+    pub(super) fn progressed(&mut self, now: Instant) {
         if let Some(clock) = &mut self.clock {
             clock.last_progress = now;
         }
     }
 
-    fn take_connack(&mut self, connack: &ConnAck<'_>, events: &mut Batch) -> Result<(), Error> {
+    fn take_connack(
+        &mut self,
+        now: Instant,
+        connack: &ConnAck<'_>,
+        events: &mut Batch,
+    ) -> Result<(), Error> {
         if connack.reason != Reason::SUCCESS {
             return Err(self.take_refusal(connack));
         }
@@ -114,18 +119,28 @@ impl Mqtt {
         self.dup = connack.session_present;
         self.stage = Stage::Ready;
         self.trouble = None;
-        self.redirects = 0;
+        self.accepted_at = Some(now);
         events.state_with(
             State::Connected,
             handshake::describe(self.version, &self.client_id, connack),
         );
-        self.ask(events);
+        self.ask_all(now, events);
         let server_expiry = connack.properties.u32(PropertyId::SessionExpiryInterval);
         self.resume = match self.version {
             Version::V5 => server_expiry.unwrap_or(self.options.session_expiry) > 0,
             Version::V311 => !self.options.clean,
         };
         Ok(())
+    }
+
+    /// A connection that lasts is not one more of those that send us on.
+    pub(super) fn consider_settled(&mut self, now: Instant) {
+        if let Some(since) = self.accepted_at {
+            if now.saturating_duration_since(since) >= self.options.timeout {
+                self.accepted_at = None;
+                self.redirects = 0;
+            }
+        }
     }
 
     fn take_refusal(&mut self, connack: &ConnAck<'_>) -> Error {
@@ -166,10 +181,16 @@ impl Mqtt {
         }
     }
 
+    /// One question at a time, and none where no method was agreed on [MQTT-4.12.0-6].
+    fn may_be_challenged(&self) -> bool {
+        self.options.auth_method.is_some() && !self.challenged
+    }
+
     fn take_challenge(&mut self, now: Instant, auth: &Auth<'_>, events: &mut Batch) {
         self.stage = Stage::Handshake {
             until: now + self.options.timeout,
         };
+        self.challenged = true;
         let properties = properties::to_value(auth.properties).unwrap_or_default();
         events.state_with(State::Challenge, properties);
     }
@@ -214,10 +235,11 @@ impl Mqtt {
         let outcome = match name {
             Some(name) => self.deliver(now, publish, name, events),
             None => {
+                let alias = alias.unwrap_or_default();
                 self.parting = Reason::TOPIC_ALIAS_INVALID;
                 Err(Error::new(
                     Code::Protocol,
-                    format!("the broker uses the topic alias {alias:?}, which it has not given"),
+                    format!("the broker uses the topic alias {alias}, which it has not given"),
                 ))
             }
         };
@@ -313,8 +335,11 @@ impl Mqtt {
 
     /// Gives a new subscription what has come for it.
     pub(super) fn claim_strays(&mut self, key: Key, events: &mut Batch) {
-        let routes = &self.routes;
-        for stray in self.strays.claim(|name| routes.matches(key, name)) {
+        if self.strays.is_empty() {
+            return;
+        }
+        let wanted = self.routes.matcher(key);
+        for stray in self.strays.claim(wanted) {
             self.arrivals.readdress(stray.delivery, key);
             self.counters.received += 1;
             let meta = Meta {

@@ -1,12 +1,11 @@
 //! What leaves: messages from the queue to the wire, their answers, and those that have to be sent
 //! again. Source: MQTT 5.0, sections 3.3 to 3.7, 4.3, 4.4 and 4.9.
 
+use super::answers::release;
 use super::{aliases, Batch, Due, Mqtt, Sender, Stage};
 use crate::client::ledger::Epoch;
 use crate::client::outbox::Overflow;
-use crate::codec::mqtt::{
-    topic, Ack, AckKind, Place, Properties, Publish as Packet, Qos, Reason, Version,
-};
+use crate::codec::mqtt::{topic, Place, Properties, Publish as Packet, Qos, Reason, Version};
 use crate::error::{Code, Error};
 use crate::message::{Publish, State, Value};
 use bytes::{BufMut, BytesMut};
@@ -25,6 +24,9 @@ const SMALLEST_RUSH: usize = 8;
 const QOS: u32 = 3;
 const RETAIN: u32 = 4;
 const HAS_QOS: u32 = 8;
+
+/// Bytes by which an alias can make a packet longer: its own, and one more in each of two lengths.
+const ALIAS: usize = 5;
 
 /// Bytes of a stored message before its topic.
 const HEADER: usize = 11;
@@ -126,6 +128,9 @@ impl Mqtt {
             0 => self.options.qos as u8,
             _ => (flags & QOS) as u8,
         };
+        if Qos::from_u8(qos).is_none() {
+            return Err(Error::invalid(format!("there is no QoS {qos}")));
+        }
         while self.unfinished() >= self.options.max_queue
             || self.outbox.byte_len() + size > self.options.max_queue_bytes
         {
@@ -223,7 +228,7 @@ impl Mqtt {
         out.unsplit(std::mem::take(&mut self.releases));
         self.released = 0;
         let was_quiet = self.in_flight.is_quiet();
-        if self.transmit_again(out) {
+        if self.transmit_again(out, events) {
             self.transmit_queue(out, events);
         }
         if let (true, Some(clock)) = (was_quiet, &mut self.clock) {
@@ -249,20 +254,27 @@ impl Mqtt {
     }
 
     /// True: all of it is on its way again.
-    fn transmit_again(&mut self, out: &mut BytesMut) -> bool {
+    fn transmit_again(&mut self, out: &mut BytesMut, events: &mut Batch) -> bool {
         let (version, dup, window) = (self.version, self.dup, self.window());
         while out.len() < CHUNK && self.in_flight.sent_here() < window {
             let Some((identifier, due, frame)) = self.in_flight.next_unsent() else {
                 return true;
             };
             match due {
-                Due::PubComp(_) => release(identifier, Reason::SUCCESS, version, out),
-                _ => {
+                Due::PubAck(sender) | Due::PubRec(sender) => {
                     if let Some(message) = Stored::read(frame) {
+                        // It may be another broker than the one that would have taken it.
+                        if let Err(error) = self.broker.takes(&message, version) {
+                            self.in_flight.set_due(identifier, Due::Nothing);
+                            self.fail_sender(sender, 1, &error, events);
+                            continue;
+                        }
                         let aliases = &mut self.outbound_aliases;
-                        encode(&message, identifier, dup, version, aliases, out);
+                        let most = self.broker.max_packet;
+                        encode(&message, identifier, dup, version, aliases, most, out);
                     }
                 }
+                _ => release(identifier, Reason::SUCCESS, version, out),
             }
             self.in_flight.mark_sent();
         }
@@ -273,6 +285,7 @@ impl Mqtt {
         let window = self.window();
         loop {
             let full = self.in_flight.sent_here() >= window
+                || self.unasked
                 || !self.in_flight.has_identifier()
                 || self.in_flight.byte_len() >= self.options.max_queue_bytes;
             let Some((entry, until, frame)) = self.outbox.oldest() else {
@@ -307,7 +320,16 @@ impl Mqtt {
                 due => self.in_flight.push(due, frame, until),
             };
             let aliases = &mut self.outbound_aliases;
-            encode(&message, identifier, false, self.version, aliases, out);
+            let most = self.broker.max_packet;
+            encode(
+                &message,
+                identifier,
+                false,
+                self.version,
+                aliases,
+                most,
+                out,
+            );
             self.counters.sent += 1;
             self.outbox.drop_oldest();
         }
@@ -329,89 +351,6 @@ impl Mqtt {
         }
         if senders.capacity() * size_of::<(Sender, u64)>() <= CHUNK {
             self.written.senders = senders;
-        }
-    }
-
-    /// PUBACK, PUBREC, PUBREL and PUBCOMP.
-    pub(super) fn take_ack(
-        &mut self,
-        now: Instant,
-        ack: &Ack<'_>,
-        events: &mut Batch,
-    ) -> Result<(), Error> {
-        if ack.kind == AckKind::PubRel {
-            self.take_release(ack);
-            return Ok(());
-        }
-        if let Some(clock) = &mut self.clock {
-            clock.last_progress = now;
-        }
-        let identifier = ack.packet_id;
-        match (ack.kind, self.in_flight.due(identifier)) {
-            (AckKind::PubAck, Due::PubAck(sender)) | (AckKind::PubComp, Due::PubComp(sender)) => {
-                self.in_flight.set_due(identifier, Due::Nothing);
-                self.answer(sender, ack, events);
-            }
-            // RabbitMQ's 3.1.1 takes a message of QoS 2 for one of QoS 1.
-            (AckKind::PubAck, Due::PubRec(sender)) if self.version == Version::V311 => {
-                self.in_flight.set_due(identifier, Due::Nothing);
-                self.answer(sender, ack, events);
-            }
-            (AckKind::PubRec, Due::PubRec(sender)) if ack.reason.is_error() => {
-                self.in_flight.set_due(identifier, Due::Nothing);
-                self.answer(sender, ack, events);
-            }
-            (AckKind::PubRec, Due::PubRec(sender) | Due::PubComp(sender)) => {
-                self.in_flight.set_due(identifier, Due::PubComp(sender));
-                self.released += 1;
-                release(
-                    identifier,
-                    Reason::SUCCESS,
-                    self.version,
-                    &mut self.releases,
-                );
-            }
-            (AckKind::PubRec, Due::Nothing) if !ack.reason.is_error() => {
-                // Not of this session: the broker shall forget it (section 4.3.3).
-                let reason = Reason::PACKET_IDENTIFIER_NOT_FOUND;
-                release(identifier, reason, self.version, &mut self.control);
-            }
-            // An answer that comes twice.
-            (_, Due::Nothing) => {}
-            (kind, _) => {
-                self.parting = Reason::PROTOCOL_ERROR;
-                return Err(Error::new(
-                    Code::Protocol,
-                    format!(
-                        "the broker sent {} for packet {identifier}, which awaits something else",
-                        kind.place()
-                    ),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// The last answer to a publish.
-    fn answer(&mut self, sender: Sender, ack: &Ack<'_>, events: &mut Batch) {
-        // A PUBCOMP cannot refuse: the broker has had the message since its PUBREC.
-        if ack.reason.is_error() && ack.kind != AckKind::PubComp {
-            let told = super::handshake::told(ack.reason, ack.properties);
-            let code = Code::Refused;
-            let error = Error::new(code, format!("the broker refused the message: {told}"));
-            self.fail_sender(sender, 1, &error, events);
-            return;
-        }
-        match sender {
-            Sender::Emit(ticket) => {
-                let detail = match (self.version, ack.kind) {
-                    (Version::V5, AckKind::PubAck) => Value::Integer(ack.reason.0.into()),
-                    _ => Value::Nil,
-                };
-                events.answer(ticket, detail);
-            }
-            Sender::Post(epoch) => self.ledger.succeed(epoch, 1, events),
-            Sender::Nobody => {}
         }
     }
 
@@ -469,30 +408,6 @@ impl Mqtt {
             self.fail_sender(sender, 1, cause, events);
         }
     }
-
-    /// Acknowledgements that may leave now.
-    pub(super) fn send_acknowledgements(&mut self) {
-        if self.stage != Stage::Ready {
-            return;
-        }
-        while let Some(settled) = self.arrivals.next_settled(self.version == Version::V5) {
-            let reason = match settled.verdict {
-                crate::message::Verdict::Accept => Reason::SUCCESS,
-                crate::message::Verdict::Reject => Reason::UNSPECIFIED_ERROR,
-            };
-            let kind = match settled.qos {
-                Qos::ExactlyOnce => AckKind::PubRec,
-                _ => AckKind::PubAck,
-            };
-            acknowledge(
-                kind,
-                settled.identifier,
-                reason,
-                self.version,
-                &mut self.control,
-            );
-        }
-    }
 }
 
 impl super::Broker {
@@ -509,17 +424,15 @@ impl super::Broker {
             let text = "the broker retains no messages; leave `retain` out";
             return Err(Error::new(Code::Refused, text));
         }
-        if self.max_packet < usize::MAX {
-            let size = packet(message, 1, false).encoded_len(version);
-            if size > self.max_packet {
-                return Err(Error::new(
-                    Code::Refused,
-                    format!(
-                        "the packet would have {size} bytes; the broker takes {} at most",
-                        self.max_packet
-                    ),
-                ));
-            }
+        let size = packet(message, 1, false).encoded_len(version);
+        if size > self.max_packet {
+            return Err(Error::new(
+                Code::Refused,
+                format!(
+                    "the packet would have {size} bytes; the broker takes {} at most",
+                    self.max_packet
+                ),
+            ));
         }
         Ok(())
     }
@@ -554,12 +467,17 @@ fn encode(
     dup: bool,
     version: Version,
     aliases: &mut OutboundAliases,
+    max_packet: usize,
     out: &mut BytesMut,
 ) {
     let plain = packet(message, identifier, dup);
-    // What was stored goes into a packet: topic and properties were checked, and the whole is
-    // smaller than max_queue_bytes, or the broker would have refused it.
-    let _ = match aliases.apply(message.topic, message.properties) {
+    // The first use of an alias makes a packet longer.
+    let alias = match plain.encoded_len(version) + ALIAS > max_packet {
+        true => None,
+        false => aliases.apply(message.topic, message.properties),
+    };
+    // What was stored goes into a packet: topic and properties were checked, and so was the size.
+    let _ = match alias {
         Some((topic, properties)) => Packet {
             topic,
             properties,
@@ -568,26 +486,4 @@ fn encode(
         .encode(version, out),
         None => plain.encode(version, out),
     };
-}
-
-/// Appends PUBREL.
-fn release(identifier: u16, reason: Reason, version: Version, out: &mut BytesMut) {
-    acknowledge(AckKind::PubRel, identifier, reason, version, out);
-}
-
-pub(super) fn acknowledge(
-    kind: AckKind,
-    packet_id: u16,
-    reason: Reason,
-    version: Version,
-    out: &mut BytesMut,
-) {
-    let ack = Ack {
-        kind,
-        packet_id,
-        reason,
-        properties: Properties::default(),
-    };
-    // It holds nothing that could be too long.
-    let _ = ack.encode(version, out);
 }

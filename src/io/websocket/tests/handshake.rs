@@ -46,7 +46,7 @@ fn what_was_accepted_once_is_tried_again() {
         let _ = open(accept(&listener)).close(None);
         answer(&listener, |_| "HTTP/1.1 404 Not Found\r\n\r\n".to_owned());
     });
-    let endpoint = server.endpoint(&[]);
+    let mut endpoint = server.endpoint(&[]);
     run(async {
         let _ = endpoint.connect(0).await.expect("accepted");
         let error = endpoint.connect(1).await.err().expect("refused");

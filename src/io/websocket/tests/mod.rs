@@ -245,7 +245,7 @@ fn pattern(length: usize) -> Vec<u8> {
 #[test]
 fn bytes_come_back_whatever_the_messages() {
     let server = Server::open(|socket| assert!(echo(socket) > 0, "no ping was answered"));
-    let endpoint = server.endpoint(&[("websocket_protocols", list("mqtt"))]);
+    let mut endpoint = server.endpoint(&[("websocket_protocols", list("mqtt"))]);
     run(async {
         let mut stream = endpoint.connect(0).await.expect("accepted");
         assert!(stream.socket().is_none());
@@ -267,7 +267,7 @@ fn a_unix_socket_carries_one_too() {
         ("path", text(&path.to_string_lossy())),
         ("websocket", Value::Boolean(true)),
     ];
-    let endpoint = Endpoint::parse(&map(&options)).expect("valid options");
+    let mut endpoint = Endpoint::parse(&map(&options)).expect("valid options");
     run(async {
         let mut stream = endpoint.connect(0).await.expect("accepted");
         converse(&mut stream, &pattern(100_000)).await
@@ -291,7 +291,7 @@ fn text_goes_out_as_text_and_the_rest_as_binary() {
         assert!(is_close(socket, CloseCode::Normal));
         let _ = socket.flush();
     });
-    let endpoint = server.endpoint(&[("websocket_text", Value::Boolean(true))]);
+    let mut endpoint = server.endpoint(&[("websocket_text", Value::Boolean(true))]);
     run(async {
         let mut stream = endpoint.connect(0).await.expect("accepted");
         write(&mut stream, "SEND\n\né\0".as_bytes()).await?;
@@ -322,7 +322,7 @@ fn pings_are_answered_while_nothing_else_happens() {
         // The end of the closing handshake.
         assert!(matches!(socket.read(), Ok(Message::Close(None))));
     });
-    let endpoint = server.endpoint(&[]);
+    let mut endpoint = server.endpoint(&[]);
     let all = run(async {
         let mut stream = endpoint.connect(0).await.expect("accepted");
         read_all(&mut stream).await
@@ -341,7 +341,7 @@ fn a_close_frame_is_the_end_and_says_why() {
         socket.close(Some(frame)).expect("sent");
         assert!(is_close(socket, CloseCode::Policy), "it is not answered");
     });
-    let endpoint = server.endpoint(&[]);
+    let mut endpoint = server.endpoint(&[]);
     run(async {
         let mut stream = endpoint.connect(0).await.expect("accepted");
         let mut input = BytesMut::new();
@@ -358,7 +358,7 @@ fn a_close_frame_is_the_end_and_says_why() {
 #[test]
 fn a_lost_connection_is_the_end() {
     let server = Server::open(|socket| socket.send(Message::Text("x".into())).expect("sent"));
-    let endpoint = server.endpoint(&[]);
+    let mut endpoint = server.endpoint(&[]);
     let all = run(async {
         let mut stream = endpoint.connect(0).await.expect("accepted");
         read_all(&mut stream).await
@@ -384,7 +384,7 @@ fn what_breaks_the_protocol_or_a_limit_is_told() {
             socket.get_mut().write_all(&bytes).expect("written");
             let _ = socket.get_mut().read_to_end(&mut Vec::new());
         });
-        let endpoint = server.endpoint(&[]);
+        let mut endpoint = server.endpoint(&[]);
         let error = run(async {
             let mut stream = endpoint.connect(0).await.expect("accepted");
             read_all(&mut stream).await.expect_err("a violation")
@@ -416,7 +416,7 @@ fn a_peer_that_does_not_read_holds_the_writer_back() {
         let _ = socket.flush();
         tell.send(total).expect("a client");
     });
-    let endpoint = server.endpoint(&[]);
+    let mut endpoint = server.endpoint(&[]);
     let sent = run(async {
         let mut stream = endpoint.connect(0).await.expect("accepted");
         let chunk = vec![7; 65_536];
@@ -462,7 +462,7 @@ fn a_client_that_does_not_read_holds_the_peer_back() {
         socket.close(None).expect("closed");
         assert!(matches!(socket.read(), Ok(Message::Close(None))));
     });
-    let endpoint = server.endpoint(&[]);
+    let mut endpoint = server.endpoint(&[]);
     run(async {
         let mut stream = endpoint.connect(0).await.expect("accepted");
         let total = gone.recv_timeout(PATIENCE).expect("a word from the server");
@@ -501,7 +501,7 @@ fn tls_goes_below() {
         }
     });
     let tls = ("tls", Value::Boolean(true));
-    let endpoint = server.endpoint(&[tls.clone(), ("tls_ca", text(CERTIFICATE))]);
+    let mut endpoint = server.endpoint(&[tls.clone(), ("tls_ca", text(CERTIFICATE))]);
     run(async {
         let mut stream = endpoint.connect(0).await.expect("accepted");
         converse(&mut stream, &pattern(300_000)).await

@@ -75,14 +75,26 @@ pub trait Session: Send {
     /// The peer has accepted the handshake of this connection.
     fn accepted(&self) -> bool;
 
-    /// Nobody waits for anything that can arrive now: it may be read a millisecond late, many
-    /// answers at a time, which saves both ends a wake-up for each handful.
-    fn unhurried(&self) -> bool {
-        false
+    /// How late what arrives may be read, many answers at a time, which saves both ends a wake-up
+    /// for each handful.
+    fn patience(&self) -> Patience {
+        Patience::None
     }
 
     /// All is said: once what is in the out-buffer is written, the connection may be closed.
     fn finished(&self) -> bool;
+}
+
+/// How late what arrives may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// At once.
+    None,
+    /// When there are so many bytes, or a millisecond has passed: nobody waits for an answer, and
+    /// the peer has something to do until then.
+    Bytes(u16),
+    /// A millisecond: nobody waits for an answer, and the peer has enough to do.
+    Millisecond,
 }
 
 /// What the session has learned from a connection that failed.

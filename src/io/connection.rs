@@ -6,9 +6,9 @@
 
 use super::pump::Ending;
 use super::transport::Plain;
-use crate::session::Session;
+use crate::session::{Patience, Session};
 use bytes::{Buf, BytesMut};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -132,8 +132,8 @@ pub(super) struct Connection<S: Session + ?Sized> {
     /// What a reader other than the pump has found.
     ending: Mutex<Option<Ending>>,
     pub(super) signal: Signal,
-    /// The session is; see [`Session::unhurried`].
-    pub(super) unhurried: AtomicBool,
+    /// What the session last said; see [`Session::patience`].
+    patience: AtomicU32,
     /// The pump has stopped reading because nobody takes events.
     pub(super) paused: AtomicBool,
     pub(super) bytes_in: AtomicU64,
@@ -152,7 +152,7 @@ impl<S: Session + ?Sized> Connection<S> {
             lease_used: AtomicBool::new(false),
             ending: Mutex::new(None),
             signal: Signal::new(),
-            unhurried: AtomicBool::new(false),
+            patience: AtomicU32::new(0),
             paused: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
@@ -182,6 +182,28 @@ impl<S: Session + ?Sized> Connection<S> {
         self.lease.store(lease as u8, Ordering::Relaxed);
     }
 
+    pub(super) fn patience(&self) -> Patience {
+        match self.patience.load(Ordering::Relaxed) {
+            0 => Patience::None,
+            u32::MAX => Patience::Millisecond,
+            bytes => Patience::Bytes(bytes as u16),
+        }
+    }
+
+    /// It may be looked at by the clock alone.
+    pub(super) fn is_unhurried(&self) -> bool {
+        self.patience() == Patience::Millisecond
+    }
+
+    pub(super) fn set_patience(&self, patience: Patience) {
+        let number = match patience {
+            Patience::None => 0,
+            Patience::Bytes(bytes) => u32::from(bytes),
+            Patience::Millisecond => u32::MAX,
+        };
+        self.patience.store(number, Ordering::Relaxed);
+    }
+
     pub(super) fn take_lease_used(&self) -> bool {
         self.lease_used.swap(false, Ordering::Relaxed)
     }
@@ -202,7 +224,7 @@ impl<S: Session + ?Sized> Connection<S> {
         *lock(&self.ending) = None;
         self.set_lease(Lease::None);
         self.paused.store(false, Ordering::SeqCst);
-        self.unhurried.store(false, Ordering::Relaxed);
+        self.set_patience(Patience::None);
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {

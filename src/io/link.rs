@@ -190,7 +190,7 @@ impl Link {
     /// The socket, for a thread that would read it itself ([`Link::serve_here`]) while it waits;
     /// None where only the pump may, nobody takes messages now, or nothing is worth a wake-up.
     pub fn socket(&self) -> Option<Arc<Plain>> {
-        if !self.has_room() || self.connection.unhurried.load(Ordering::Relaxed) {
+        if !self.has_room() || self.connection.is_unhurried() {
             return None;
         }
         self.connection.writer().direct.clone()

@@ -3,7 +3,7 @@
 use super::connection::{Attention, Hub, Lease, Reader, Writer, LINGER};
 use super::transport::{Stream, Watch, READ};
 use crate::error::Error;
-use crate::session::Session;
+use crate::session::{Patience, Session};
 use bytes::{Buf, BytesMut};
 use std::cell::Cell;
 use std::future::{poll_fn, Future};
@@ -49,6 +49,8 @@ struct Pump<'a, H: Hub> {
     linger_until: Option<Instant>,
     /// When to look at a socket that the runtime does not watch, and whether the Lua thread does.
     lease_check: Option<Instant>,
+    /// When to read what is too little to be told of.
+    little_check: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
 }
@@ -61,6 +63,7 @@ pub(super) async fn run<H: Hub>(hub: &Arc<H>, stream: Stream) -> Ending {
         stream,
         linger_until: None,
         lease_check: None,
+        little_check: None,
         timer: Box::pin(sleep_until(far(Instant::now()))),
         armed: None,
     };
@@ -121,9 +124,7 @@ pub(super) fn step<H: Hub>(
             reader.accepted = true;
             connection.accepted.fetch_add(1, Ordering::Relaxed);
         }
-        connection
-            .unhurried
-            .store(session.unhurried(), Ordering::Relaxed);
+        connection.set_patience(session.patience());
         session.finished() && !hub.has_more()
     };
     hub.deliver(events);
@@ -195,7 +196,7 @@ impl<H: Hub> Pump<'_, H> {
             return Err(ending);
         }
         let mut reader = connection.reader();
-        let read = self.read(cx, &mut reader)?;
+        let read = self.read(cx, &mut reader, now)?;
         let mut writer = connection.writer();
         let step = match step(self.hub, &mut reader, &mut writer, read, now) {
             Ok(step) => step,
@@ -234,15 +235,21 @@ impl<H: Hub> Pump<'_, H> {
     }
 
     /// Reads once, unless nobody takes what comes of it.
-    fn read(&mut self, cx: &mut Context<'_>, reader: &mut Reader) -> Result<usize, Ending> {
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut Reader,
+        now: Instant,
+    ) -> Result<usize, Ending> {
         // What was read before comes first; with no room for anything, `step` sees to the pause.
         if reader.stalled || !self.hub.has_room() {
             return Ok(0);
         }
         let connection = self.hub.connection();
-        let unhurried = connection.unhurried.load(Ordering::Relaxed);
-        let arrived = receive(reader, |input| match (&mut self.stream, unhurried) {
-            // It is not watched, but looked at now and then.
+        let little = self.little_check.take_if(|at| *at <= now).is_some();
+        let by_the_clock = little || connection.is_unhurried();
+        let arrived = receive(reader, |input| match (&mut self.stream, by_the_clock) {
+            // It is not watched, or not for so little, but looked at now and then.
             (Stream::Plain(socket), true) => socket.read_now(input),
             (stream, _) => stream.poll_read(cx, input),
         });
@@ -272,6 +279,12 @@ impl<H: Hub> Pump<'_, H> {
         let mut writer = connection.writer();
         let watch = self.choose_watch(now, !writer.out.is_empty());
         if let Stream::Plain(socket) = &mut self.stream {
+            let (bytes, check) = match connection.patience() {
+                Patience::Bytes(bytes) => (bytes, Some(now + LINGER)),
+                _ => (1, None),
+            };
+            socket.set_low_water(bytes);
+            self.little_check = check;
             if socket.set_watch(watch)? && watch != Watch::Nothing {
                 // What has come meanwhile is to be noticed.
                 return Ok(true);
@@ -302,7 +315,7 @@ impl<H: Hub> Pump<'_, H> {
     /// or nobody but the clock.
     fn choose_watch(&mut self, now: Instant, blocked: bool) -> Watch {
         let connection = self.hub.connection();
-        let unhurried = connection.unhurried.load(Ordering::Relaxed);
+        let unhurried = connection.is_unhurried();
         let due = self.lease_check.is_none_or(|at| at <= now);
         let lease = match connection.lease() {
             Lease::None => Lease::None,
@@ -338,6 +351,7 @@ impl<H: Hub> Pump<'_, H> {
             self.hub.cut_off(),
             self.linger_until,
             self.lease_check,
+            self.little_check,
         ]
         .into_iter()
         .flatten()

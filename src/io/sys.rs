@@ -1,9 +1,10 @@
-//! Two calls that no crate wraps safely for our use, and nothing else: the one file of `io` with
+//! Three calls that no crate wraps safely for our use, and nothing else: the one file of `io` with
 //! `unsafe` in it.
 #![allow(unsafe_code)]
 
 use super::transport::Plain;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
@@ -18,6 +19,22 @@ pub(super) fn at_fork(in_child: extern "C" fn()) {
     // child then behaves as one that was not told, which no call of this library can mend.
     unsafe {
         libc::pthread_atfork(None, None, Some(in_child));
+    }
+}
+
+/// Has the kernel call the socket readable only once so many bytes are there, or its peer has
+/// closed; 1: any. A socket that cannot be told stays as it is.
+pub(super) fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: u16) {
+    let bytes = libc::c_int::from(bytes);
+    // SAFETY: the descriptor is borrowed for the call; the option takes an int, which it reads.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        );
     }
 }
 

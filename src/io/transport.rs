@@ -90,6 +90,8 @@ pub enum Watch {
 pub struct Watched {
     socket: Arc<Plain>,
     watch: Watch,
+    /// So many bytes make it readable.
+    low_water: u16,
     registered: Option<AsyncFd<Arc<Plain>>>,
 }
 
@@ -98,6 +100,7 @@ impl Watched {
         let mut watched = Watched {
             socket: Arc::new(socket),
             watch: Watch::Nothing,
+            low_water: 1,
             registered: None,
         };
         watched.set_watch(Watch::All)?;
@@ -123,6 +126,14 @@ impl Watched {
         .transpose()?;
         self.watch = watch;
         Ok(true)
+    }
+
+    /// From how many bytes on it counts as readable.
+    pub fn set_low_water(&mut self, bytes: u16) {
+        if bytes != self.low_water {
+            self.low_water = bytes;
+            sys::set_receive_low_water(self.socket.as_fd(), bytes);
+        }
     }
 
     /// Reads what is there, watched or not.

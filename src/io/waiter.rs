@@ -23,7 +23,7 @@ const STREAK: u32 = 8;
 
 /// Messages that arrive one by one, each a wake-up of its own, cost more than all that is done with
 /// them. Where they have done so for [`RUSH`] times in a row, and nobody waits for an answer, the
-/// thread lets them gather for a moment before it looks again.
+/// thread lets them gather for a while before it looks again.
 const GATHER: Duration = Duration::from_micros(200);
 
 /// How often in a row, ...

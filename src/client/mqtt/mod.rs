@@ -29,7 +29,7 @@ use crate::client::outbox::Outbox;
 use crate::codec::mqtt::{Decoder, Reason, Role, Version};
 use crate::error::{Code, Error};
 use crate::message::{Batch, Command, Key, Publish, Ticket, Value};
-use crate::session::{Client, Counters, Detour, Session};
+use crate::session::{Client, Counters, Detour, Patience, Session};
 use arrivals::Arrivals;
 use bytes::{Buf, BytesMut};
 use handshake::Broker;
@@ -152,7 +152,10 @@ enum Knows {
     Answer,
 }
 
-/// See [`Mqtt::unhurried`].
+/// Bytes of a short acknowledgement.
+const ANSWER: usize = 4;
+
+/// See [`Mqtt::patience`].
 const RUSH: usize = 256;
 
 /// Brokers that send us from one to the other are followed so far.
@@ -432,13 +435,21 @@ impl Session for Mqtt {
         self.stage == Stage::Ready
     }
 
-    fn unhurried(&self) -> bool {
-        // So many posts keep the broker busy for a millisecond or more, the window is not exhausted
-        // meanwhile, and nobody waits for an answer.
+    fn patience(&self) -> Patience {
         let emits = self.in_flight.deadline().or(self.outbox.deadline());
-        self.in_flight.sent_here() >= RUSH
-            && emits.is_none()
-            && self.routes.subscriptions.is_empty()
+        if emits.is_some() || !self.routes.subscriptions.is_empty() {
+            return Patience::None;
+        }
+        match self.in_flight.sent_here() {
+            // They keep the broker busy for a millisecond or more.
+            RUSH.. => Patience::Millisecond,
+            // Until so many answers have come that the next messages leave.
+            _ if self.is_rush() => {
+                let missing = (self.window() / 2).saturating_sub(self.held()).max(1);
+                Patience::Bytes((missing * ANSWER) as u16)
+            }
+            _ => Patience::None,
+        }
     }
 
     fn finished(&self) -> bool {

@@ -242,14 +242,21 @@ impl Mqtt {
     /// and as long as the broker has half of the window to work on.
     pub(super) fn gathering(&self) -> Option<Instant> {
         let clock = self.clock.filter(|_| self.stage == Stage::Ready)?;
-        let window = self.window();
-        let free = window.saturating_sub(self.in_flight.sent_here());
-        let held = free + self.released;
-        let rush = window >= SMALLEST_RUSH && self.outbox.len() >= window;
-        (rush && held < window / 2).then(|| clock.last_progress + GATHER)
+        (self.is_rush() && self.held() < self.window() / 2).then(|| clock.last_progress + GATHER)
     }
 
-    fn window(&self) -> usize {
+    /// How many packets the broker's answers allow to be sent.
+    pub(super) fn held(&self) -> usize {
+        self.window().saturating_sub(self.in_flight.sent_here()) + self.released
+    }
+
+    /// More waits than the broker takes at a time.
+    pub(super) fn is_rush(&self) -> bool {
+        let window = self.window();
+        window >= SMALLEST_RUSH && self.outbox.len() >= window
+    }
+
+    pub(super) fn window(&self) -> usize {
         self.options.max_in_flight.min(self.broker.receive_maximum)
     }
 

@@ -20,7 +20,7 @@ use crate::client::subscriptions::{Inserted, Stage as SubscriptionStage, Subscri
 use crate::codec::resp::{encode_command, encode_publish, Decoder};
 use crate::error::{Code, Error};
 use crate::message::{Batch, Command, Key, Publish, State, Ticket, Value};
-use crate::session::{Client, Counters, Session};
+use crate::session::{Client, Counters, Patience, Session};
 use bytes::{Buf, BytesMut};
 use handshake::Step;
 use ledger::Ledger;
@@ -282,10 +282,13 @@ impl Session for Redis {
         self.stage == Stage::Ready
     }
 
-    fn unhurried(&self) -> bool {
+    fn patience(&self) -> Patience {
         // Answers come in order: whoever waits, waits for these posts first.
         let under_way = matches!(self.expected.front(), Some(&Expected::Posts(n)) if n >= RUSH);
-        under_way && self.subscriptions.is_empty()
+        match under_way && self.subscriptions.is_empty() {
+            true => Patience::Millisecond,
+            false => Patience::None,
+        }
     }
 
     fn finished(&self) -> bool {

@@ -178,6 +178,7 @@ fn a_release_is_always_completed() -> Outcome {
 #[test]
 fn the_server_may_have_receive_maximum_under_way() -> Outcome {
     let mut pair = subscribed(wired(&[("receive_maximum", number(3))]))?;
+    assert_eq!(pair.peer.receive_maximum, Some(3));
     for _ in 0..3 {
         pair.arrives(AtLeastOnce, "t", "x")?;
     }

@@ -80,7 +80,7 @@ impl Mqtt {
                 }
                 Err(self.unexpected("an UNSUBACK"))
             }
-            (_, packet) => Err(self.unexpected(&format!("{packet:?}"))),
+            (_, packet) => Err(self.unexpected(name_of(&packet))),
         }
     }
 
@@ -389,13 +389,24 @@ impl Mqtt {
 
     fn unexpected(&mut self, what: &str) -> Error {
         self.parting = Reason::PROTOCOL_ERROR;
-        let mut what: String = what.chars().take(120).collect();
-        if what.len() >= 120 {
-            what.push('…');
-        }
         Error::new(
             Code::Protocol,
             format!("the broker sent {what}, for which nothing had asked"),
         )
+    }
+}
+
+/// A packet in a sentence; nothing of what is in it, which may be long.
+fn name_of(packet: &Packet<'_>) -> &'static str {
+    match packet {
+        Packet::ConnAck(_) => "a CONNACK",
+        Packet::Publish(_) => "a PUBLISH",
+        Packet::Ack(ack) => ack.kind.place().name(),
+        Packet::SubAck(_) => "a SUBACK",
+        Packet::UnsubAck(_) => "an UNSUBACK",
+        Packet::PingResp => "a PINGRESP",
+        Packet::Auth(_) => "an AUTH",
+        // The decoder lets no other packet of a server through.
+        _ => "a packet",
     }
 }

@@ -6,6 +6,7 @@
 use crate::codec::mqtt::{Place, Properties, PropertyId, PropertyList, PropertyValue};
 use crate::error::Error;
 use crate::message::Value;
+use std::collections::HashMap;
 
 /// The name of the table that holds what may be there several times.
 const USER: &str = "user_properties";
@@ -122,7 +123,7 @@ pub(super) fn push(
 /// that comes several times among the user properties has a list.
 pub(super) fn to_value(properties: Properties<'_>) -> Option<Value> {
     let mut entries: Vec<(Vec<u8>, Value)> = Vec::new();
-    let mut user: Vec<(Vec<u8>, Value)> = Vec::new();
+    let mut user = User::default();
     for (id, value) in properties.iter() {
         let plain = match value {
             _ if matches!(
@@ -133,7 +134,7 @@ pub(super) fn to_value(properties: Properties<'_>) -> Option<Value> {
                 continue
             }
             PropertyValue::Pair(name, value) => {
-                add_user(&mut user, name, value);
+                user.add(name, value);
                 continue;
             }
             PropertyValue::Byte(n) => Value::Integer(n.into()),
@@ -144,18 +145,46 @@ pub(super) fn to_value(properties: Properties<'_>) -> Option<Value> {
         };
         entries.push((id.name().as_bytes().to_vec(), plain));
     }
-    if !user.is_empty() {
-        entries.push((USER.as_bytes().to_vec(), Value::Map(user)));
+    if !user.entries.is_empty() {
+        entries.push((USER.as_bytes().to_vec(), Value::Map(user.entries)));
     }
     (!entries.is_empty()).then_some(Value::Map(entries))
 }
 
-fn add_user(user: &mut Vec<(Vec<u8>, Value)>, name: &str, value: &str) {
-    let value = Value::Bytes(value.as_bytes().to_vec());
-    match user.iter_mut().find(|(known, _)| known == name.as_bytes()) {
-        Some((_, Value::List(values))) => values.push(value),
-        Some((_, single)) => *single = Value::List(vec![std::mem::take(single), value]),
-        None => user.push((name.as_bytes().to_vec(), value)),
+/// The user properties of a packet, in the order of their names' first use.
+#[derive(Default)]
+struct User<'a> {
+    entries: Vec<(Vec<u8>, Value)>,
+    /// Their places, once there are many: a packet may hold a million.
+    places: HashMap<&'a str, usize>,
+}
+
+/// So many names are compared one by one.
+const FEW: usize = 16;
+
+impl<'a> User<'a> {
+    fn add(&mut self, name: &'a str, value: &str) {
+        let value = Value::Bytes(value.as_bytes().to_vec());
+        let next = self.entries.len();
+        let place = match self.places.get(name) {
+            Some(place) => *place,
+            // The first few are in no index.
+            None => {
+                let mut few = self.entries.iter().take(FEW);
+                few.position(|(known, _)| known == name.as_bytes())
+                    .unwrap_or(next)
+            }
+        };
+        match self.entries.get_mut(place) {
+            Some((_, Value::List(values))) => values.push(value),
+            Some((_, single)) => *single = Value::List(vec![std::mem::take(single), value]),
+            None => {
+                if next >= FEW {
+                    self.places.insert(name, next);
+                }
+                self.entries.push((name.as_bytes().to_vec(), value));
+            }
+        }
     }
 }
 
@@ -193,6 +222,28 @@ mod tests {
         let list = parse(&given, Place::Publish)?;
         assert_eq!(to_value(list.as_properties()), Some(given));
         assert_eq!(to_value(Properties::default()), None);
+        Ok(())
+    }
+
+    #[test]
+    fn many_user_properties_cost_no_more_each_than_few() -> Result<(), Error> {
+        let mut list = PropertyList::new();
+        for round in ["first", "second"] {
+            for name in 0..100_000 {
+                let pair = PropertyValue::Pair(&name.to_string(), round);
+                push(&mut list, PropertyId::UserProperty, pair)?;
+            }
+        }
+        let value = to_value(list.as_properties()).unwrap_or_default();
+        let user = value.member(USER);
+        let both = Value::List(vec![text("first"), text("second")]);
+        for name in ["0", "15", "16", "17"] {
+            assert_eq!(user.member(name), &both, "{name}");
+        }
+        let Value::Map(entries) = user else {
+            panic!("{user:?}");
+        };
+        assert_eq!(entries.len(), 100_000);
         Ok(())
     }
 

@@ -9,12 +9,15 @@ use crate::client::subscriptions::{Inserted, Subscription, Subscriptions};
 use crate::codec::mqtt::{topic, Properties, PropertyId, PropertyValue, Qos};
 use crate::error::Error;
 use crate::message::{Key, Ticket, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
 /// The largest subscription identifier (section 3.8.2.1.2).
 const LARGEST_IDENTIFIER: u64 = 268_435_455;
+
+/// So many ended subscriptions are remembered.
+const ENDED: usize = 256;
 
 /// What a subscription asks of the broker (section 3.8.3.1).
 #[derive(Clone, Debug)]
@@ -37,6 +40,9 @@ pub(super) struct Routes {
     pub(super) subscriptions: Subscriptions,
     wishes: HashMap<Key, Wish>,
     by_identifier: HashMap<u32, Key>,
+    /// Identifiers of subscriptions that have ended, the last ones: what was on its way for them is
+    /// not for another one that matches, which gets its own copy.
+    ended: VecDeque<u32>,
     /// Filters without wildcards, by topic.
     plain: HashMap<String, Key>,
     /// Those with wildcards, without their share's name.
@@ -100,6 +106,7 @@ impl Routes {
             properties: given.member("properties").clone(),
         };
         self.by_identifier.insert(identifier, key);
+        self.ended.retain(|known| *known != identifier);
         self.wishes.insert(key, wish);
         let matched = unshared(filter);
         if matched.contains(['+', '#']) || self.plain.contains_key(matched) {
@@ -115,6 +122,10 @@ impl Routes {
     pub(super) fn remove(&mut self, key: Key) -> Option<Subscription> {
         if let Some(wish) = self.wishes.remove(&key) {
             self.by_identifier.remove(&wish.identifier);
+            if self.ended.len() >= ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(wish.identifier);
         }
         self.recent.valid = false;
         self.any_ended = true;
@@ -180,7 +191,8 @@ impl Routes {
         recent
             .keys
             .extend(known.filter_map(|identifier| self.by_identifier.get(identifier)));
-        if recent.keys.is_empty() {
+        let mut named = recent.identifiers.iter().take(ENDED);
+        if recent.keys.is_empty() && !named.any(|named| self.ended.contains(named)) {
             // None were named, or they are another process's.
             recent.keys.extend(self.plain.get(name));
             let wild = self.wild.iter();
@@ -275,6 +287,15 @@ mod tests {
         assert_eq!(routes.route("a/b", second.as_properties()), [2]);
         let strange = naming(&routes, &[99]);
         assert_eq!(routes.route("a/b", strange.as_properties()), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_late_for_one_is_not_for_another() {
+        let mut routes = routes(&["a/b", "a/+"]);
+        let second = naming(&routes, &[2]);
+        routes.remove(2);
+        assert_eq!(routes.route("a/b", second.as_properties()), [] as [Key; 0]);
+        assert_eq!(routes.route("a/b", Properties::default()), [1]);
     }
 
     #[test]

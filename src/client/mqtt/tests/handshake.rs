@@ -268,6 +268,23 @@ fn what_is_no_mqtt_is_answered_with_a_reason_where_there_are_any() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn nothing_comes_before_the_server_has_let_us_in() -> Outcome {
+    for (bytes, name) in [
+        (&[0x30, 4, 0, 1, b'a', 0][..], "PUBLISH"),
+        (&[0xd0, 0], "PINGRESP"),
+        (&[0x62, 2, 0, 1], "PUBREL"),
+    ] {
+        for mut pair in both(&[]) {
+            pair.connect();
+            let error = pair.inject(bytes).expect_err("an error");
+            assert_eq!(error.code, Code::Protocol);
+            assert!(error.text.contains(name), "{error}");
+        }
+    }
+    Ok(())
+}
+
 impl Wired {
     fn ready_with_log(mut self) -> Result<Self, Error> {
         self.connect().settle()?;

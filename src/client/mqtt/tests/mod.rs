@@ -2,6 +2,7 @@
 //! side of it; this one has what they share.
 
 mod handshake;
+mod hostile;
 mod inbound;
 mod outbound;
 mod properties;

@@ -149,6 +149,14 @@ fn closing_without_a_connection_or_in_a_handshake() -> Outcome {
         assert_eq!(pair.told(), [done(1)]);
     }
     for mut pair in both(&[]) {
+        pair.peer.silent.push(Place::Connect);
+        pair.connect().settle()?;
+        pair.submit(Command::Close { ticket: 1 })?;
+        pair.settle()?;
+        assert!(pair.client.finished(), "there is nothing to wait for");
+        assert!(pair.log()[1].starts_with("DISCONNECT"));
+    }
+    for mut pair in both(&[]) {
         pair.emit(Some(1), 1, "a", "x")?;
         pair.submit(Command::Close { ticket: 2 })?;
         assert!(!pair.client.finished(), "it has something to say");

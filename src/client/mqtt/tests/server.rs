@@ -45,6 +45,8 @@ pub(super) struct Server {
     /// Messages sent once more to the client, when it resumes its session.
     outgoing: Vec<Outgoing>,
     next_id: u16,
+    /// What the client takes at a time, as its CONNECT says.
+    pub(super) receive_maximum: Option<u16>,
     /// QoS 2 messages that await their PUBREL.
     held: BTreeSet<u16>,
     /// Identifiers of packets that have not had their last answer.
@@ -72,6 +74,7 @@ impl Server {
             puback: Reason::SUCCESS,
             outgoing: Vec::new(),
             next_id: 1,
+            receive_maximum: None,
             held: BTreeSet::new(),
             open: BTreeSet::new(),
             most_open: 0,
@@ -220,6 +223,7 @@ impl Server {
 
     fn take_connect(&mut self, connect: &Connect<'_>, answers: bool, out: &mut BytesMut) {
         self.version = connect.version;
+        self.receive_maximum = connect.properties.u16(PropertyId::ReceiveMaximum);
         if connect.version == Version::V5 && !self.knows_v5 {
             // CONNACK with the return code 1 of 3.1.1.
             out.extend_from_slice(&[0x20, 2, 0, 1]);

@@ -226,7 +226,12 @@ impl Mqtt {
                     return Ok(());
                 }
             }
-            let most = usize::from(self.options.receive_maximum);
+            // mosquitto (2.0.11) sends all that it has queued for a session when that is resumed,
+            // whatever we announced: to part with it would only begin the same again.
+            let most = match self.dup {
+                true => u16::MAX.into(),
+                false => usize::from(self.options.receive_maximum),
+            };
             if self.version == Version::V5 && self.arrivals.len() >= most {
                 self.parting = Reason::RECEIVE_MAXIMUM_EXCEEDED;
                 return Err(Error::new(

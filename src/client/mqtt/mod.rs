@@ -76,6 +76,7 @@ pub struct Mqtt {
     client_id: String,
     /// The broker has let us in before: a session may wait there.
     resume: bool,
+    fallback: Fallback,
     decoder: Decoder,
     broker: Broker,
     /// Packets that go before everything else.
@@ -124,6 +125,23 @@ struct Leaving {
     asked: bool,
 }
 
+/// Whether a connection that ends without a word is a broker's way to refuse version 5: RabbitMQ
+/// 3.10 has no other (3.1.1, section 3.1.2.2, would have it answer with code 0x01). Such a one is
+/// tried once more at once, in 3.1.1; the next try is in version 5 again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fallback {
+    /// The broker has said something: it would refuse in words.
+    Never,
+    /// Nothing has ever come.
+    Possible,
+    /// It has been silent for too long: that is no refusal.
+    Silent,
+    /// The connection in version 5 is about to be given up.
+    Due,
+    /// The next connection, or this one, is in 3.1.1.
+    Tried,
+}
+
 /// Brokers that send us from one to the other are followed so far.
 const REDIRECTS: u32 = 5;
 
@@ -139,6 +157,7 @@ impl Mqtt {
             stage: Stage::Offline,
             version,
             resume: false,
+            fallback: Fallback::Possible,
             broker: Broker::parse(version, Default::default()),
             control: BytesMut::new(),
             outbox: Outbox::default(),
@@ -205,6 +224,9 @@ impl Session for Mqtt {
         if let (true, Some(clock)) = (!input.is_empty() || self.stalled, &mut self.clock) {
             clock.last_heard = now;
         }
+        if !input.is_empty() {
+            self.fallback = Fallback::Never;
+        }
         let mut at = 0;
         let outcome = loop {
             self.stalled = events.is_full();
@@ -267,6 +289,15 @@ impl Session for Mqtt {
     }
 
     fn detour(&mut self) -> Option<Detour> {
+        if self.detour.is_none()
+            && matches!(self.stage, Stage::Handshake { .. })
+            && self.version == Version::V5
+            && self.fallback == Fallback::Possible
+        {
+            self.fallback = Fallback::Due;
+            self.version = Version::V311;
+            return Some(Detour::Again);
+        }
         self.detour.take()
     }
 
@@ -308,6 +339,15 @@ impl Session for Mqtt {
         if self.stage != Stage::Ended {
             self.stage = Stage::Offline;
         }
+        self.fallback = match self.fallback {
+            Fallback::Due => Fallback::Tried,
+            Fallback::Tried => {
+                self.version = self.options.version;
+                Fallback::Possible
+            }
+            Fallback::Silent => Fallback::Possible,
+            known => known,
+        };
         self.decoder.reset();
         self.control = BytesMut::new();
         self.stalled = false;

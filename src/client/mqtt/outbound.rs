@@ -350,6 +350,11 @@ impl Mqtt {
                 self.in_flight.set_due(identifier, Due::Nothing);
                 self.answer(sender, ack, events);
             }
+            // RabbitMQ (3.10) takes QoS 2 for QoS 1, and has no other way to say so.
+            (AckKind::PubAck, Due::PubRec(sender)) if self.version == Version::V311 => {
+                self.in_flight.set_due(identifier, Due::Nothing);
+                self.answer(sender, ack, events);
+            }
             (AckKind::PubRec, Due::PubRec(sender)) if ack.reason.is_error() => {
                 self.in_flight.set_due(identifier, Due::Nothing);
                 self.answer(sender, ack, events);

@@ -1,7 +1,7 @@
 //! When the broker has to hear from us, when it has been silent for too long, and what callers are
 //! told whose time is over. Source: MQTT 5.0, section 3.1.2.10.
 
-use super::{Mqtt, Stage};
+use super::{Fallback, Mqtt, Stage};
 use crate::client::earliest;
 use crate::codec::mqtt::{Packet, Reason};
 use crate::error::{Code, Error};
@@ -51,6 +51,9 @@ impl Mqtt {
     }
 
     pub(super) fn silence(&mut self) -> Error {
+        if self.fallback == Fallback::Possible {
+            self.fallback = Fallback::Silent;
+        }
         let seconds = self.options.timeout.as_secs_f64();
         let what = match (self.stage, self.clock.and_then(|clock| clock.pinged)) {
             (Stage::Ready, None) => {

@@ -196,7 +196,7 @@ return client.define {
     receive_maximum = {
       kind = "integer", min = 1, max = 65535, default = 1000, example = "receive_maximum = 1000",
     },
-    max_in_flight = { kind = "integer", min = 1, max = 65535, default = 1000, example = "max_in_flight = 1000" },
+    max_in_flight = { kind = "integer", min = 1, max = 65535, example = "max_in_flight = 1000" },
     topic_alias_maximum = {
       kind = "integer", min = 0, max = 65535, default = 64, example = "topic_alias_maximum = 64",
     },

@@ -11,6 +11,10 @@ use std::time::Duration;
 /// "The session never expires" (MQTT 5.0, section 3.1.2.11.2).
 pub(super) const NEVER: u32 = u32::MAX;
 
+/// QoS 2 messages that brokers of version 3.1.1 are known to take at a time: mosquitto ends the
+/// connection at the 21st (its `max_inflight_messages`), and so would each one after it.
+const UNSAID: usize = 20;
+
 /// What the broker publishes when it loses us.
 #[derive(Debug)]
 pub(super) struct Will {
@@ -47,6 +51,8 @@ pub struct Options {
     pub(super) receive_maximum: u16,
     /// The same, from us to the broker.
     pub(super) max_in_flight: usize,
+    /// The same for QoS 2 where the broker cannot say how many it takes (version 3.1.1).
+    pub(super) max_in_flight_unsaid: usize,
     /// Topic aliases that the broker may use.
     pub(super) topic_alias_maximum: u16,
     /// Bytes of the largest packet that the broker may send.
@@ -119,6 +125,7 @@ impl Options {
             timeout: seconds("timeout", 10),
             receive_maximum: size("receive_maximum", 1000).clamp(1, 65_535) as u16,
             max_in_flight: size("max_in_flight", 1000).clamp(1, 65_535),
+            max_in_flight_unsaid: size("max_in_flight", UNSAID).clamp(1, 65_535),
             topic_alias_maximum: size("topic_alias_maximum", 64).min(65_535) as u16,
             max_packet: size("max_packet", 64 << 20),
             max_queue: size("max_queue", 100_000).max(1),

@@ -256,17 +256,37 @@ impl Mqtt {
         window >= SMALLEST_RUSH && self.outbox.len() >= window
     }
 
+    /// How many publishes may be in flight.
     pub(super) fn window(&self) -> usize {
-        self.options.max_in_flight.min(self.broker.receive_maximum)
+        self.windows().0
+    }
+
+    /// How many publishes may be in flight; and how many where one of them is of QoS 2.
+    fn windows(&self) -> (usize, usize) {
+        let exactly_once = match self.version {
+            Version::V5 => self.options.max_in_flight,
+            Version::V311 => self.options.max_in_flight_unsaid,
+        };
+        let limit = |most: usize| most.min(self.broker.receive_maximum);
+        (limit(self.options.max_in_flight), limit(exactly_once))
     }
 
     /// True: all of it is on its way again.
     fn transmit_again(&mut self, out: &mut BytesMut, events: &mut Batch) -> bool {
-        let (version, dup, window) = (self.version, self.dup, self.window());
-        while out.len() < CHUNK && self.in_flight.sent_here() < window {
+        let (version, dup) = (self.version, self.dup);
+        let (at_least_once, exactly_once) = self.windows();
+        while out.len() < CHUNK {
+            let sent_here = self.in_flight.sent_here();
             let Some((identifier, due, frame)) = self.in_flight.next_unsent() else {
                 return true;
             };
+            let window = match due {
+                Due::PubAck(_) => at_least_once,
+                _ => exactly_once,
+            };
+            if sent_here >= window {
+                return false;
+            }
             match due {
                 Due::PubAck(sender) | Due::PubRec(sender) => {
                     if let Some(message) = Stored::read(frame) {
@@ -289,15 +309,8 @@ impl Mqtt {
     }
 
     fn transmit_queue(&mut self, out: &mut BytesMut, events: &mut Batch) {
-        let window = self.window();
-        loop {
-            let full = self.in_flight.sent_here() >= window
-                || self.unasked
-                || !self.in_flight.has_identifier()
-                || self.in_flight.byte_len() >= self.options.max_queue_bytes;
-            let Some((entry, until, frame)) = self.outbox.oldest() else {
-                break;
-            };
+        let (at_least_once, exactly_once) = self.windows();
+        while let Some((entry, until, frame)) = self.outbox.oldest() {
             if out.len() >= CHUNK {
                 break;
             }
@@ -312,6 +325,14 @@ impl Mqtt {
                 self.fail_sender(sender, 1, &error, events);
                 continue;
             }
+            let window = match message.qos {
+                Qos::ExactlyOnce => exactly_once,
+                _ => at_least_once,
+            };
+            let full = self.in_flight.sent_here() >= window
+                || self.unasked
+                || !self.in_flight.has_identifier()
+                || self.in_flight.byte_len() >= self.options.max_queue_bytes;
             let due = match message.qos {
                 Qos::AtMostOnce => Due::Nothing,
                 Qos::AtLeastOnce => Due::PubAck(sender),

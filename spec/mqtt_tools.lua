@@ -1,0 +1,55 @@
+-- What the mqtt_*_spec files share: clients of MQTT that are closed after each spec, on redis_tools' coroutines.
+
+local redis_tools = require "spec.redis_tools"
+local helper = require "spec.helper"
+local MQ = require "MQ.mqtt"
+
+local tools = setmetatable({ MQ = MQ }, { __index = redis_tools })
+
+--- Both versions, for specs that hold in each: for _, version in ipairs(tools.versions) do …
+tools.versions = { 5, "3.1.1" }
+
+--- A client of `target` (anything with a port), closed after the spec.
+function tools.client(target, options)
+  local all = { host = "127.0.0.1", port = target and target.port }
+  for name, value in pairs(options or {}) do
+    all[name] = value
+  end
+  return redis_tools.keep(MQ:new(all))
+end
+
+local names = 0
+
+--- A topic or client id that no other spec of this run uses.
+function tools.unique(prefix)
+  names = names + 1
+  return ("%s-%d-%d"):format(prefix or "spec", helper.sys.getpid(), names)
+end
+
+--- Subscribes -> the list that each message's table is appended to; its `lost` counts the calls with nil.
+function tools.messages(mq, filter, options)
+  local list = { lost = 0 }
+  assert(mq:on(filter, function(message)
+    if message then
+      list[#list + 1] = message
+    else
+      list.lost = list.lost + 1
+    end
+  end, options))
+  return list
+end
+
+--- Has everything that was published to a list before arrive: publishes `payload` to `topic` and waits until the list
+-- ends with it, which it then loses again. What is not in the list now, was not delivered.
+function tools.barrier(publisher, topic, list, seconds)
+  local mark = tools.unique("mark")
+  assert(publisher:emit(topic, mark, { qos = 1 }))
+  local function payload(entry)
+    return type(entry) == "table" and entry.payload or entry
+  end
+  helper.eventually(function() return payload(list[#list]) == mark end, seconds or 5, "the mark arrives")
+  table.remove(list)
+  return list
+end
+
+return tools

@@ -9,6 +9,23 @@ local tools = setmetatable({ MQ = MQ }, { __index = redis_tools })
 --- Both versions, for specs that hold in each: for _, version in ipairs(tools.versions) do …
 tools.versions = { 5, "3.1.1" }
 
+--- A mosquitto without its limit of 20 messages in flight: version 2.0.11 forgets some of those that it queues behind
+-- them until a client asks for something (mosquitto_sub sees it, too). Options as for helper.mosquitto.
+function tools.mosquitto(options)
+  -- its Nagle's algorithm would make each of a row of acknowledgements wait 40 ms
+  local all = { config = { max_inflight_messages = 0, max_queued_messages = 0, set_tcp_nodelay = true } }
+  for name, value in pairs(options or {}) do
+    if name == "config" then
+      for key, each in pairs(value) do
+        all.config[key] = each
+      end
+    else
+      all[name] = value
+    end
+  end
+  return helper.mosquitto(all)
+end
+
 --- A client of `target` (anything with a port), closed after the spec.
 function tools.client(target, options)
   local all = { host = "127.0.0.1", port = target and target.port }

@@ -14,6 +14,16 @@ local schemes = {
   stomps = { protocol = "stomp", tls = true },
 }
 
+local function known_schemes()
+  local names = {}
+  for name in pairs(schemes) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  local last = table.remove(names)
+  return table.concat(names, ", ") .. " and " .. last
+end
+
 local function decode(text)
   if text:gsub("%%%x%x", ""):find("%", 1, true) then
     return nil
@@ -109,7 +119,7 @@ function url.parse(text)
   end
   local scheme = schemes[name:lower()]
   if not scheme then
-    return nil, ("the scheme %q is not known; there are redis, rediss and unix"):format(name)
+    return nil, ("the scheme %q is not known; there are %s"):format(name, known_schemes())
   end
 
   local found = {}

@@ -114,21 +114,25 @@ impl InFlight {
     }
 
     /// Puts a packet in flight, which the caller sends; its identifier. Only call it where one is
-    /// free, and when nothing is unsent.
+    /// free, and with a publish when nothing is unsent. Where something is, the packet overtakes
+    /// it, and is passed over when its turn comes.
     pub(super) fn push(&mut self, due: Due, frame: &[u8], until: Option<Instant>) -> u16 {
         if let Some(until) = until {
             self.patience
                 .push_back((until, self.gone + self.flights.len() as u64));
         }
         let identifier = advanced(self.first, self.flights.len());
+        let all_sent = self.unsent.0 == self.flights.len();
         self.publishes += usize::from(is_publish(due));
         self.frames.extend_from_slice(frame);
         self.flights.push_back(Flight {
             due,
             len: frame.len() as u32,
         });
-        self.sent_here += usize::from(is_publish(due));
-        self.unsent = (self.flights.len(), self.frames.len());
+        if all_sent {
+            self.sent_here += usize::from(is_publish(due));
+            self.unsent = (self.flights.len(), self.frames.len());
+        }
         identifier
     }
 
@@ -138,13 +142,14 @@ impl InFlight {
         self.sent_here = 0;
     }
 
-    /// The first packet that this connection has not been sent; what is answered is passed over.
+    /// The first publish that this connection has not been sent; what is answered is passed over,
+    /// and so are subscriptions, which went ahead.
     pub(super) fn next_unsent(&mut self) -> Option<(u16, Due, &[u8])> {
         loop {
             let (place, byte) = self.unsent;
             let flight = self.flights.get(place)?;
             let end = byte + flight.len as usize;
-            if flight.due != Due::Nothing {
+            if is_publish(flight.due) {
                 let frame = self.frames.get(byte..end)?;
                 return Some((advanced(self.first, place), flight.due, frame));
             }
@@ -338,6 +343,24 @@ mod tests {
         assert_eq!(flying.due(c), Due::Nothing);
         assert_eq!(flying.due(0), Due::Nothing);
         assert_eq!(flying.due(99), Due::Nothing);
+    }
+
+    #[test]
+    fn a_subscription_goes_ahead_of_what_is_to_be_sent_again() {
+        let mut flying = InFlight::default();
+        let a = flying.push(POST, b"a", None);
+        let b = flying.push(POST, b"b", None);
+        flying.rewind();
+        let asked = flying.push(Due::SubAck(1), &[], None);
+        assert_eq!(flying.next_unsent(), Some((a, POST, &b"a"[..])));
+        flying.mark_sent();
+        assert_eq!(flying.next_unsent(), Some((b, POST, &b"b"[..])));
+        flying.mark_sent();
+        assert_eq!(flying.next_unsent(), None);
+        assert_eq!(flying.sent_here(), 2);
+        assert_eq!(flying.push(POST, b"c", None), asked + 1);
+        assert_eq!(flying.next_unsent(), None);
+        assert_eq!(flying.sent_here(), 3);
     }
 
     #[test]

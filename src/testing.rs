@@ -2,7 +2,7 @@
 
 use crate::codec::resp::{encode_reply, Decoder, Frame, Limits, Reply, Version};
 use crate::error::Error;
-use crate::message::{Batch, Command, Publish, Record, Value};
+use crate::message::{Batch, Command, Meta, Publish, Record, Value};
 use crate::session::Client;
 use bytes::{Buf, BytesMut};
 use redis_protocol::resp3::types::Resp3Frame;
@@ -33,6 +33,12 @@ pub(crate) struct Pair<C, P> {
     to_peer: BytesMut,
     to_client: BytesMut,
     told: Vec<Told>,
+    /// Of each message that had one.
+    pub(crate) metas: Vec<Meta>,
+    /// What was said of each failure and state, where anything was.
+    pub(crate) texts: Vec<String>,
+    /// What else belonged to a state.
+    pub(crate) details: Vec<Value>,
 }
 
 impl<C: Client, P: Peer> Pair<C, P> {
@@ -46,6 +52,9 @@ impl<C: Client, P: Peer> Pair<C, P> {
             to_peer: BytesMut::new(),
             to_client: BytesMut::new(),
             told: Vec::new(),
+            metas: Vec::new(),
+            texts: Vec::new(),
+            details: Vec::new(),
         }
     }
 
@@ -79,7 +88,11 @@ impl<C: Client, P: Peer> Pair<C, P> {
             let before = self.to_client.len();
             self.deliver()?;
             if self.to_client.len() == before && self.to_peer.is_empty() {
-                return Ok(self);
+                // What was written may have to be known before there is more to write.
+                self.transmit();
+                if self.to_peer.is_empty() {
+                    return Ok(self);
+                }
             }
         }
     }
@@ -88,6 +101,17 @@ impl<C: Client, P: Peer> Pair<C, P> {
     pub(crate) fn transmit_into_the_void(&mut self) {
         self.transmit();
         self.to_peer.clear();
+    }
+
+    /// What the client sends reaches the peer; the answers are on the wire.
+    pub(crate) fn reach_peer(&mut self) {
+        self.transmit();
+        self.peer.receive(&mut self.to_peer, &mut self.to_client);
+    }
+
+    /// The peer reads nothing, and the client's buffer is full: what it sends waits there.
+    pub(crate) fn transmit_only(&mut self) {
+        self.transmit();
     }
 
     fn transmit(&mut self) {
@@ -109,7 +133,8 @@ impl<C: Client, P: Peer> Pair<C, P> {
         let outcome = self
             .client
             .receive(self.now, &mut self.to_client, &mut events);
-        self.room -= events.messages();
+        // One packet may be for several subscriptions.
+        self.room = self.room.saturating_sub(events.messages());
         self.note(&events);
         outcome
     }
@@ -185,7 +210,18 @@ impl<C: Client, P: Peer> Pair<C, P> {
             bytes = rest;
             String::from_utf8_lossy(text).into_owned()
         };
+        let mut texts = Vec::new();
         for record in events.records() {
+            if let Record::RichMessage { meta, .. } = record {
+                self.metas.push(meta.clone());
+            }
+            if let Record::State {
+                detail: Some(detail),
+                ..
+            } = record
+            {
+                self.details.push((**detail).clone());
+            }
             self.told.push(match record {
                 Record::Message {
                     key,
@@ -205,17 +241,19 @@ impl<C: Client, P: Peer> Pair<C, P> {
                     text: len,
                     count,
                 } => {
-                    text(len);
+                    texts.push(text(len));
                     Told::Failed(*ticket, code.as_str(), *count)
                 }
                 Record::State {
                     state, text: len, ..
                 } => {
-                    text(len);
+                    texts.push(text(len));
                     Told::State(state.as_str())
                 }
             });
         }
+        self.texts
+            .extend(texts.into_iter().filter(|text| !text.is_empty()));
     }
 }
 

@@ -7,7 +7,10 @@
 
 use crate::codec::mqtt::Qos;
 use crate::message::{Key, Verdict};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+
+/// Packets that are remembered while the broker sends again what it says it had sent before.
+const MOST: usize = 65_535;
 
 /// An acknowledgement that may leave now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,17 @@ pub(super) enum Known {
     Received,
 }
 
+/// Where a packet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It came on this connection, which takes its acknowledgement.
+    Here,
+    /// It came on an earlier one: the broker will send it again.
+    Awaited,
+    /// It is acknowledged, or the broker did not send it again: nobody awaits anything.
+    Done,
+}
+
 #[derive(Debug)]
 struct Packet {
     identifier: u16,
@@ -35,8 +49,7 @@ struct Packet {
     /// Deliveries of it that the program has not settled.
     left: usize,
     verdict: Verdict,
-    /// It came on this connection, which takes its acknowledgement.
-    here: bool,
+    standing: Standing,
 }
 
 #[derive(Debug)]
@@ -50,15 +63,22 @@ struct Delivery {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Arrivals {
+    /// By their numbers, which are counted from the first one ever.
     packets: VecDeque<Packet>,
     packets_gone: u64,
+    /// Those of this connection, in the order in which they came on it.
+    order: VecDeque<u64>,
     deliveries: VecDeque<Delivery>,
     /// The number of the first delivery; what the program names is never used again.
     first_delivery: u64,
-    /// After a connection was lost: what the broker will send again.
+    /// After a connection was lost: what the broker will send again, in its order.
+    awaited: VecDeque<u64>,
+    /// The same by identifier.
     again: HashMap<u16, u64>,
+    /// QoS 2 packets of this connection that are not acknowledged.
+    pending: Identifiers,
     /// QoS 2 packets that await their PUBREL.
-    received: HashSet<u16>,
+    received: Identifiers,
 }
 
 impl Default for Arrivals {
@@ -66,44 +86,59 @@ impl Default for Arrivals {
         Arrivals {
             packets: VecDeque::new(),
             packets_gone: 0,
+            order: VecDeque::new(),
             deliveries: VecDeque::new(),
             first_delivery: 1,
+            awaited: VecDeque::new(),
             again: HashMap::new(),
-            received: HashSet::new(),
+            pending: Identifiers::default(),
+            received: Identifiers::default(),
         }
     }
 }
 
 impl Arrivals {
-    /// Packets that are not acknowledged.
+    /// Packets of this connection that are not acknowledged.
     pub(super) fn len(&self) -> usize {
-        self.packets.len()
+        self.order.len()
     }
 
     /// What the packet is that has just come.
     pub(super) fn recognize(&mut self, identifier: u16, qos: Qos, dup: bool) -> Known {
-        if qos == Qos::ExactlyOnce && self.received.contains(&identifier) {
-            return Known::Received;
+        if qos == Qos::ExactlyOnce {
+            // Until it is released, the same identifier is the same message [MQTT-4.3.3-10].
+            if self.received.contains(identifier) {
+                return Known::Received;
+            }
+            if self.pending.contains(identifier) {
+                return Known::Pending;
+            }
         }
         if self.again.is_empty() {
             return Known::New;
         }
         // What is sent again comes in its old order, before anything new (section 4.4): what was
         // passed over does not come any more.
-        match self.again.remove(&identifier).filter(|_| dup) {
-            Some(packet) => {
-                self.give_up_before(packet);
-                if let Some(packet) = self.packet(packet) {
-                    packet.here = true;
-                }
-                Known::Pending
+        let known = self.again.remove(&identifier).filter(|number| {
+            let place = number.wrapping_sub(self.packets_gone) as usize;
+            dup && self.packets.get(place).is_some_and(|it| it.qos == qos)
+        });
+        let Some(number) = known else {
+            // A duplicate of what we had acknowledged comes before what we had not.
+            if !dup || self.packets.len() > MOST {
+                self.give_up_until(None);
             }
-            None => {
-                self.again.clear();
-                self.give_up_before(u64::MAX);
-                Known::New
+            return Known::New;
+        };
+        self.give_up_until(Some(number));
+        if let Some(packet) = self.packet(number) {
+            packet.standing = Standing::Here;
+            self.order.push_back(number);
+            if qos == Qos::ExactlyOnce {
+                self.pending.insert(identifier);
             }
         }
+        Known::Pending
     }
 
     /// A packet is given to the program, once for each of `keys`; the number of the first of these
@@ -121,8 +156,12 @@ impl Arrivals {
             qos,
             left: keys.len(),
             verdict: Verdict::Accept,
-            here: true,
+            standing: Standing::Here,
         });
+        self.order.push_back(packet);
+        if qos == Qos::ExactlyOnce {
+            self.pending.insert(identifier);
+        }
         number
     }
 
@@ -171,39 +210,53 @@ impl Arrivals {
     /// The next acknowledgement, in the order of the packets. Version 3.1.1 has no word for a
     /// message that could not be dealt with: `can_reject` is false, and it counts as dealt with.
     pub(super) fn next_settled(&mut self, can_reject: bool) -> Option<Settled> {
-        let front = self.packets.front()?;
-        if front.left > 0 || !front.here {
+        let number = *self.order.front()?;
+        let packet = self.packet(number)?;
+        if packet.left > 0 {
             return None;
         }
-        let packet = self.packets.pop_front()?;
-        self.packets_gone += 1;
+        packet.standing = Standing::Done;
+        let (identifier, qos, verdict) = (packet.identifier, packet.qos, packet.verdict);
+        self.order.pop_front();
+        self.forget_done();
         let verdict = match can_reject {
-            true => packet.verdict,
+            true => verdict,
             false => Verdict::Accept,
         };
-        // No PUBREL follows a PUBREC that refuses (section 4.3.3).
-        if packet.qos == Qos::ExactlyOnce && verdict == Verdict::Accept {
-            self.received.insert(packet.identifier);
+        if qos == Qos::ExactlyOnce {
+            self.pending.remove(identifier);
+            // No PUBREL follows a PUBREC that refuses (section 4.3.3).
+            if verdict == Verdict::Accept {
+                self.received.insert(identifier);
+            }
         }
         Some(Settled {
-            identifier: packet.identifier,
-            qos: packet.qos,
+            identifier,
+            qos,
             verdict,
         })
     }
 
     /// The PUBREL of a packet has come. False: there is no such packet.
     pub(super) fn complete(&mut self, identifier: u16) -> bool {
-        self.received.remove(&identifier)
+        self.received.remove(identifier)
     }
 
     /// The connection is gone, the session is not: what is not acknowledged will come again.
     pub(super) fn suspend(&mut self) {
+        self.pending = Identifiers::default();
+        // What came on this connection comes before what was still to come.
+        let mut awaited = std::mem::take(&mut self.order);
+        awaited.append(&mut self.awaited);
         self.again.clear();
-        for (number, packet) in (self.packets_gone..).zip(&mut self.packets) {
-            packet.here = false;
-            self.again.insert(packet.identifier, number);
+        for number in &awaited {
+            if let Some(packet) = self.packet(*number) {
+                packet.standing = Standing::Awaited;
+                let identifier = packet.identifier;
+                self.again.insert(identifier, *number);
+            }
         }
+        self.awaited = awaited;
     }
 
     /// The broker has no session: what was is not acknowledged any more.
@@ -215,13 +268,24 @@ impl Arrivals {
         };
     }
 
-    /// Packets before this one that did not come again: nobody awaits their acknowledgement.
-    fn give_up_before(&mut self, packet: u64) {
-        while let Some(front) = self.packets.front() {
-            if self.packets_gone >= packet || front.here {
+    /// This packet has come again, or what is new; what was to come before it has not, and nobody
+    /// awaits its acknowledgement.
+    fn give_up_until(&mut self, come: Option<u64>) {
+        while let Some(number) = self.awaited.pop_front() {
+            if Some(number) == come {
                 break;
             }
-            self.again.remove(&front.identifier);
+            if let Some(packet) = self.packet(number) {
+                packet.standing = Standing::Done;
+                let identifier = packet.identifier;
+                self.again.remove(&identifier);
+            }
+        }
+        self.forget_done();
+    }
+
+    fn forget_done(&mut self) {
+        while let Some(Standing::Done) = self.packets.front().map(|packet| packet.standing) {
             self.packets.pop_front();
             self.packets_gone += 1;
         }
@@ -230,6 +294,44 @@ impl Arrivals {
     fn packet(&mut self, number: u64) -> Option<&mut Packet> {
         let place = number.wrapping_sub(self.packets_gone) as usize;
         self.packets.get_mut(place)
+    }
+}
+
+/// A set of packet identifiers: a bit for each, once there is any.
+#[derive(Debug, Default)]
+struct Identifiers {
+    bits: Vec<u64>,
+}
+
+impl Identifiers {
+    fn contains(&self, identifier: u16) -> bool {
+        let (word, bit) = Self::place(identifier);
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn insert(&mut self, identifier: u16) {
+        let (word, bit) = Self::place(identifier);
+        if self.bits.is_empty() {
+            self.bits = vec![0; 1 << 10];
+        }
+        if let Some(bits) = self.bits.get_mut(word) {
+            *bits |= bit;
+        }
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, identifier: u16) -> bool {
+        let (word, bit) = Self::place(identifier);
+        let Some(bits) = self.bits.get_mut(word) else {
+            return false;
+        };
+        let known = *bits & bit != 0;
+        *bits &= !bit;
+        known
+    }
+
+    fn place(identifier: u16) -> (usize, u64) {
+        (usize::from(identifier) / 64, 1 << (identifier % 64))
     }
 }
 
@@ -286,6 +388,18 @@ mod tests {
         arrivals.settle(new, Accept);
         arrivals.settle(lost, Accept);
         assert_eq!(settled(&mut arrivals), [(9, Accept)]);
+    }
+
+    #[test]
+    fn a_duplicate_whose_acknowledgement_was_lost_is_not_yet_a_new_message() {
+        let mut arrivals = Arrivals::default();
+        let first = arrivals.arrive(1, AtLeastOnce, &[1]);
+        arrivals.arrive(2, ExactlyOnce, &[1]);
+        arrivals.settle(first, Accept);
+        assert_eq!(settled(&mut arrivals), [(1, Accept)]);
+        arrivals.suspend();
+        assert_eq!(arrivals.recognize(1, AtLeastOnce, true), Known::New);
+        assert_eq!(arrivals.recognize(2, ExactlyOnce, true), Known::Pending);
     }
 
     #[test]

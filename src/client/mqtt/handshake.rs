@@ -7,12 +7,15 @@ use super::options::Options;
 use super::properties;
 use crate::codec::mqtt::{
     Auth, ConnAck, Connect, Disconnect, Properties, PropertyId, PropertyList, PropertyValue, Qos,
-    Reason, Version, Will,
+    Reason, Version, Will, MAX_REMAINING,
 };
 use crate::error::{Code, Error};
 use crate::message::Value;
 use bytes::BytesMut;
 use std::time::Duration;
+
+/// Bytes of the largest packet that there is, its fixed header included (section 2.1.4).
+const LARGEST: usize = MAX_REMAINING + 5;
 
 /// What the broker can do; what it says in CONNACK, or what the specification gives it otherwise.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl Broker {
             retain: has(PropertyId::RetainAvailable),
             max_packet: properties
                 .u32(PropertyId::MaximumPacketSize)
-                .map_or(usize::MAX, |bytes| bytes as usize),
+                .map_or(LARGEST, |bytes| LARGEST.min(bytes as usize)),
             wildcards: has(PropertyId::WildcardSubscriptionAvailable),
             identifiers: version == Version::V5 && has(PropertyId::SubscriptionIdentifierAvailable),
             shared: has(PropertyId::SharedSubscriptionAvailable),

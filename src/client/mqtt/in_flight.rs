@@ -113,6 +113,11 @@ impl InFlight {
         self.flights.len() < IDENTIFIERS
     }
 
+    /// Whether so many are.
+    pub(super) fn has_identifiers(&self, count: usize) -> bool {
+        self.flights.len() + count <= IDENTIFIERS
+    }
+
     /// Puts a packet in flight, which the caller sends; its identifier. Only call it where one is
     /// free, and with a publish when nothing is unsent. Where something is, the packet overtakes
     /// it, and is passed over when its turn comes.

@@ -45,9 +45,9 @@ impl Mqtt {
     ) -> Result<(), Error> {
         match (stage, packet) {
             (Stage::Handshake { .. }, Packet::ConnAck(connack)) => {
-                self.take_connack(&connack, events)
+                self.take_connack(now, &connack, events)
             }
-            (Stage::Handshake { .. }, Packet::Auth(auth)) => {
+            (Stage::Handshake { .. }, Packet::Auth(auth)) if self.may_be_challenged() => {
                 self.take_challenge(now, &auth, events);
                 Ok(())
             }
@@ -84,13 +84,18 @@ impl Mqtt {
         }
     }
 
-    fn progressed(&mut self, now: Instant) {
+    pub(super) fn progressed(&mut self, now: Instant) {
         if let Some(clock) = &mut self.clock {
             clock.last_progress = now;
         }
     }
 
-    fn take_connack(&mut self, connack: &ConnAck<'_>, events: &mut Batch) -> Result<(), Error> {
+    fn take_connack(
+        &mut self,
+        now: Instant,
+        connack: &ConnAck<'_>,
+        events: &mut Batch,
+    ) -> Result<(), Error> {
         if connack.reason != Reason::SUCCESS {
             return Err(self.take_refusal(connack));
         }
@@ -111,18 +116,28 @@ impl Mqtt {
         self.dup = connack.session_present;
         self.stage = Stage::Ready;
         self.trouble = None;
-        self.redirects = 0;
+        self.accepted_at = Some(now);
         events.state_with(
             State::Connected,
             handshake::describe(self.version, &self.client_id, connack),
         );
-        self.ask(events);
+        self.ask_all(now, events);
         let server_expiry = connack.properties.u32(PropertyId::SessionExpiryInterval);
         self.resume = match self.version {
             Version::V5 => server_expiry.unwrap_or(self.options.session_expiry) > 0,
             Version::V311 => !self.options.clean,
         };
         Ok(())
+    }
+
+    /// A connection that lasts is not one more of those that send us on.
+    pub(super) fn consider_settled(&mut self, now: Instant) {
+        if let Some(since) = self.accepted_at {
+            if now.saturating_duration_since(since) >= self.options.timeout {
+                self.accepted_at = None;
+                self.redirects = 0;
+            }
+        }
     }
 
     fn take_refusal(&mut self, connack: &ConnAck<'_>) -> Error {
@@ -144,10 +159,16 @@ impl Mqtt {
         }
     }
 
+    /// One question at a time, and none where no method was agreed on [MQTT-4.12.0-6].
+    fn may_be_challenged(&self) -> bool {
+        self.options.auth_method.is_some() && !self.challenged
+    }
+
     fn take_challenge(&mut self, now: Instant, auth: &Auth<'_>, events: &mut Batch) {
         self.stage = Stage::Handshake {
             until: now + self.options.timeout,
         };
+        self.challenged = true;
         let properties = properties::to_value(auth.properties).unwrap_or_default();
         events.state_with(State::Challenge, properties);
     }
@@ -192,10 +213,11 @@ impl Mqtt {
         let outcome = match name {
             Some(name) => self.deliver(now, publish, name, events),
             None => {
+                let alias = alias.unwrap_or_default();
                 self.parting = Reason::TOPIC_ALIAS_INVALID;
                 Err(Error::new(
                     Code::Protocol,
-                    format!("the broker uses the topic alias {alias:?}, which it has not given"),
+                    format!("the broker uses the topic alias {alias}, which it has not given"),
                 ))
             }
         };
@@ -226,8 +248,12 @@ impl Mqtt {
                     return Ok(());
                 }
             }
-            let most = usize::from(self.options.receive_maximum);
-            if self.version == Version::V5 && self.arrivals.len() >= most {
+            // Version 3.1.1 has no receive maximum, but no more identifiers either.
+            let most = match self.version {
+                Version::V5 => self.options.receive_maximum,
+                Version::V311 => u16::MAX,
+            };
+            if self.arrivals.len() >= usize::from(most) {
                 self.parting = Reason::RECEIVE_MAXIMUM_EXCEEDED;
                 return Err(Error::new(
                     Code::Protocol,
@@ -290,8 +316,11 @@ impl Mqtt {
 
     /// Gives a new subscription what has come for it.
     pub(super) fn claim_strays(&mut self, key: Key, events: &mut Batch) {
-        let routes = &self.routes;
-        for stray in self.strays.claim(|name| routes.matches(key, name)) {
+        if self.strays.is_empty() {
+            return;
+        }
+        let wanted = self.routes.matcher(key);
+        for stray in self.strays.claim(wanted) {
             self.arrivals.readdress(stray.delivery, key);
             self.counters.received += 1;
             let meta = Meta {

@@ -96,6 +96,10 @@ pub struct Mqtt {
     closing: Option<Ticket>,
     /// DISCONNECT is queued: nothing follows it.
     said_goodbye: bool,
+    /// Some subscription, or the end of one, waits for a packet identifier.
+    unasked: bool,
+    /// The broker's question before it lets us in is with the program.
+    challenged: bool,
     /// What the last words on a connection that we give up are.
     parting: Reason,
     /// Why it was terminated: what later commands are told.
@@ -109,6 +113,8 @@ pub struct Mqtt {
     detour: Option<Detour>,
     /// How many times in a row the broker sent us elsewhere.
     redirects: u32,
+    /// When the broker let us in; None once that has lasted.
+    accepted_at: Option<Instant>,
     /// Why there is no connection, for those whose time runs out meanwhile.
     trouble: Option<Error>,
     counters: Counters,
@@ -126,6 +132,12 @@ struct Leaving {
 
 /// Brokers that send us from one to the other are followed so far.
 const REDIRECTS: u32 = 5;
+
+/// Bytes of answers that a broker may leave unread while it goes on sending.
+const UNREAD: usize = 16 << 20;
+
+/// Free identifiers at which questions that wait for one are asked: to look for each costs too much.
+const SPARE: usize = 1000;
 
 impl Mqtt {
     /// A session that is not connected.
@@ -153,6 +165,8 @@ impl Mqtt {
             ledger: Ledger::default(),
             closing: None,
             said_goodbye: false,
+            unasked: false,
+            challenged: false,
             parting: Reason::SUCCESS,
             end: None,
             wants_room: false,
@@ -160,6 +174,7 @@ impl Mqtt {
             clock: None,
             detour: None,
             redirects: 0,
+            accepted_at: None,
             trouble: None,
             counters: Counters::default(),
         }
@@ -183,6 +198,8 @@ impl Session for Mqtt {
         });
         self.stalled = false;
         self.said_goodbye = false;
+        self.challenged = false;
+        self.accepted_at = None;
         self.parting = Reason::SUCCESS;
         if let Err(error) = handshake::encode(
             &self.options,
@@ -204,7 +221,18 @@ impl Session for Mqtt {
     ) -> Result<(), Error> {
         if let (true, Some(clock)) = (!input.is_empty() || self.stalled, &mut self.clock) {
             clock.last_heard = now;
+            if self.stalled {
+                // Answers may have waited behind what was not taken.
+                clock.last_progress = now;
+            }
         }
+        if self.control.len() > UNREAD {
+            return Err(Error::new(
+                Code::Protocol,
+                format!("the broker sends, and does not read {UNREAD} bytes of our answers"),
+            ));
+        }
+        self.consider_settled(now);
         let mut at = 0;
         let outcome = loop {
             self.stalled = events.is_full();
@@ -229,6 +257,9 @@ impl Session for Mqtt {
             }
         };
         input.advance(at);
+        if self.unasked && self.stage == Stage::Ready && self.in_flight.has_identifiers(SPARE) {
+            self.ask_all(now, events);
+        }
         self.send_acknowledgements();
         self.make_room(events);
         outcome
@@ -341,6 +372,8 @@ impl Session for Mqtt {
         self.stage = Stage::Ended;
         self.end.get_or_insert_with(|| cause.clone());
         self.abandon_messages(cause, events);
+        self.strays.clear();
+        self.leaving.clear();
         for (_, subscription) in self.routes.subscriptions.drain() {
             if let Some(ticket) = subscription.waiter {
                 events.fail(ticket, cause);
@@ -403,7 +436,7 @@ impl Client for Mqtt {
                 exact: _,
                 options,
             } => self.subscribe(now, ticket, key, pattern, options, events),
-            Command::Unsubscribe { ticket, key } => self.unsubscribe(ticket, key, events),
+            Command::Unsubscribe { ticket, key } => self.unsubscribe(now, ticket, key, events),
             Command::Flush { ticket } => {
                 self.ledger.flush(ticket, events);
                 Ok(())
@@ -418,11 +451,12 @@ impl Client for Mqtt {
                 verb: b"authenticate",
                 options,
             } => {
-                if !matches!(self.stage, Stage::Handshake { .. }) {
+                if !(self.challenged && matches!(self.stage, Stage::Handshake { .. })) {
                     return Err(Error::new(Code::Lost, "nobody awaits the answer any more"));
                 }
                 let data = options.as_bytes();
                 handshake::encode_auth(&self.options, data, &mut self.control)?;
+                self.challenged = false;
                 events.answer(ticket, Value::Nil);
                 Ok(())
             }

@@ -1,10 +1,11 @@
 //! What an MQTT session is told when it is made.
 
-use super::properties;
+use super::{handshake, properties};
 use crate::client::outbox::Overflow;
 use crate::codec::mqtt::{topic, Place, PropertyId, PropertyList, PropertyValue, Qos, Version};
 use crate::error::Error;
 use crate::message::Value;
+use bytes::BytesMut;
 use std::time::Duration;
 
 /// "The session never expires" (MQTT 5.0, section 3.1.2.11.2).
@@ -99,7 +100,7 @@ impl Options {
         };
         let clean = flag("clean", true);
         let keepalive = seconds("keepalive", 60);
-        Ok(Options {
+        let options = Options {
             version,
             client_id: text("client_id")?.unwrap_or_default(),
             username: text("username")?,
@@ -132,7 +133,11 @@ impl Options {
             auth_method: text("auth_method")?,
             auth_data: bytes("auth_data"),
             redirect: flag("redirect", false),
-        })
+        };
+        // What does not go into CONNECT is known here rather than on each connection.
+        let client_id = &options.client_id;
+        handshake::encode(&options, version, client_id, false, &mut BytesMut::new())?;
+        Ok(options)
     }
 }
 

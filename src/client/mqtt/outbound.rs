@@ -22,6 +22,9 @@ const QOS: u32 = 3;
 const RETAIN: u32 = 4;
 const HAS_QOS: u32 = 8;
 
+/// Bytes by which an alias can make a packet longer: its own, and one more in each of two lengths.
+const ALIAS: usize = 5;
+
 /// Bytes of a stored message before its topic.
 const HEADER: usize = 11;
 
@@ -122,6 +125,9 @@ impl Mqtt {
             0 => self.options.qos as u8,
             _ => (flags & QOS) as u8,
         };
+        if Qos::from_u8(qos).is_none() {
+            return Err(Error::invalid(format!("there is no QoS {qos}")));
+        }
         while self.unfinished() >= self.options.max_queue
             || self.outbox.byte_len() + size > self.options.max_queue_bytes
         {
@@ -214,7 +220,7 @@ impl Mqtt {
             }
         }
         let was_quiet = self.in_flight.is_quiet();
-        if self.transmit_again(out) {
+        if self.transmit_again(out, events) {
             self.transmit_queue(out, events);
         }
         if let (true, Some(clock)) = (was_quiet, &mut self.clock) {
@@ -228,20 +234,27 @@ impl Mqtt {
     }
 
     /// True: all of it is on its way again.
-    fn transmit_again(&mut self, out: &mut BytesMut) -> bool {
+    fn transmit_again(&mut self, out: &mut BytesMut, events: &mut Batch) -> bool {
         let (version, dup, window) = (self.version, self.dup, self.window());
         while out.len() < CHUNK && self.in_flight.sent_here() < window {
             let Some((identifier, due, frame)) = self.in_flight.next_unsent() else {
                 return true;
             };
             match due {
-                Due::PubComp(_) => release(identifier, Reason::SUCCESS, version, out),
-                _ => {
+                Due::PubAck(sender) | Due::PubRec(sender) => {
                     if let Some(message) = Stored::read(frame) {
+                        // It may be another broker than the one that would have taken it.
+                        if let Err(error) = self.broker.takes(&message, version) {
+                            self.in_flight.set_due(identifier, Due::Nothing);
+                            self.fail_sender(sender, 1, &error, events);
+                            continue;
+                        }
                         let aliases = &mut self.outbound_aliases;
-                        encode(&message, identifier, dup, version, aliases, out);
+                        let most = self.broker.max_packet;
+                        encode(&message, identifier, dup, version, aliases, most, out);
                     }
                 }
+                _ => release(identifier, Reason::SUCCESS, version, out),
             }
             self.in_flight.mark_sent();
         }
@@ -252,6 +265,7 @@ impl Mqtt {
         let window = self.window();
         loop {
             let full = self.in_flight.sent_here() >= window
+                || self.unasked
                 || !self.in_flight.has_identifier()
                 || self.in_flight.byte_len() >= self.options.max_queue_bytes;
             let Some((entry, until, frame)) = self.outbox.oldest() else {
@@ -286,7 +300,16 @@ impl Mqtt {
                 due => self.in_flight.push(due, frame, until),
             };
             let aliases = &mut self.outbound_aliases;
-            encode(&message, identifier, false, self.version, aliases, out);
+            let most = self.broker.max_packet;
+            encode(
+                &message,
+                identifier,
+                false,
+                self.version,
+                aliases,
+                most,
+                out,
+            );
             self.counters.sent += 1;
             self.outbox.drop_oldest();
         }
@@ -477,17 +500,15 @@ impl super::Broker {
             let text = "the broker retains no messages; leave `retain` out";
             return Err(Error::new(Code::Refused, text));
         }
-        if self.max_packet < usize::MAX {
-            let size = packet(message, 1, false).encoded_len(version);
-            if size > self.max_packet {
-                return Err(Error::new(
-                    Code::Refused,
-                    format!(
-                        "the packet would have {size} bytes; the broker takes {} at most",
-                        self.max_packet
-                    ),
-                ));
-            }
+        let size = packet(message, 1, false).encoded_len(version);
+        if size > self.max_packet {
+            return Err(Error::new(
+                Code::Refused,
+                format!(
+                    "the packet would have {size} bytes; the broker takes {} at most",
+                    self.max_packet
+                ),
+            ));
         }
         Ok(())
     }
@@ -522,12 +543,17 @@ fn encode(
     dup: bool,
     version: Version,
     aliases: &mut OutboundAliases,
+    max_packet: usize,
     out: &mut BytesMut,
 ) {
     let plain = packet(message, identifier, dup);
-    // What was stored goes into a packet: topic and properties were checked, and the whole is
-    // smaller than max_queue_bytes, or the broker would have refused it.
-    let _ = match aliases.apply(message.topic, message.properties) {
+    // The first use of an alias makes a packet longer.
+    let alias = match plain.encoded_len(version) + ALIAS > max_packet {
+        true => None,
+        false => aliases.apply(message.topic, message.properties),
+    };
+    // What was stored goes into a packet: topic and properties were checked, and so was the size.
+    let _ = match alias {
         Some((topic, properties)) => Packet {
             topic,
             properties,

@@ -24,6 +24,8 @@ pub(super) struct Wish {
     pub(super) retain_as_published: bool,
     pub(super) retain_handling: u8,
     pub(super) identifier: u32,
+    /// A broker was asked for it before.
+    pub(super) asked: bool,
     /// Whole properties of SUBSCRIBE that the program gave.
     pub(super) properties: Value,
 }
@@ -94,11 +96,12 @@ impl Routes {
                 .unwrap_or(0)
                 .min(2) as u8,
             identifier,
+            asked: false,
             properties: given.member("properties").clone(),
         };
         self.by_identifier.insert(identifier, key);
         self.wishes.insert(key, wish);
-        let matched = topic::shared_filter(filter).map_or(filter, |(_, filter)| filter);
+        let matched = unshared(filter);
         if matched.contains(['+', '#']) || self.plain.contains_key(matched) {
             self.wild.push((matched.to_owned(), key));
         } else {
@@ -113,11 +116,16 @@ impl Routes {
         if let Some(wish) = self.wishes.remove(&key) {
             self.by_identifier.remove(&wish.identifier);
         }
-        self.plain.retain(|_, known| *known != key);
-        self.wild.retain(|(_, known)| *known != key);
         self.recent.valid = false;
         self.any_ended = true;
-        self.subscriptions.remove(key)
+        let gone = self.subscriptions.remove(key)?;
+        let matched = unshared(std::str::from_utf8(&gone.name).unwrap_or_default());
+        if self.plain.get(matched) == Some(&key) {
+            self.plain.remove(matched);
+        } else if let Some(place) = self.wild.iter().position(|(_, known)| *known == key) {
+            self.wild.swap_remove(place);
+        }
+        Some(gone)
     }
 
     /// What a subscription asks for.
@@ -125,18 +133,24 @@ impl Routes {
         self.wishes.get(&key)
     }
 
+    /// The broker is asked for it.
+    pub(super) fn mark_asked(&mut self, key: Key) {
+        if let Some(wish) = self.wishes.get_mut(&key) {
+            wish.asked = true;
+        }
+    }
+
     /// Whether a message without a subscription may be one of a subscription that has ended.
     pub(super) fn any_ended(&self) -> bool {
         self.any_ended
     }
 
-    /// Whether a message on this topic is for that subscription.
-    pub(super) fn matches(&self, key: Key, name: &str) -> bool {
-        self.plain.get(name) == Some(&key)
-            || self
-                .wild
-                .iter()
-                .any(|(filter, known)| *known == key && topic::matches(filter, name))
+    /// Which topics are for that subscription.
+    pub(super) fn matcher(&mut self, key: Key) -> impl Fn(&str) -> bool + use<'_> {
+        let known = self.subscriptions.find(key);
+        let filter = known.and_then(|known| std::str::from_utf8(&known.name).ok());
+        let filter = filter.map(unshared);
+        move |name| filter.is_some_and(|filter| topic::matches(filter, name))
     }
 
     /// The subscriptions that a message is for, each once.
@@ -188,6 +202,11 @@ impl Routes {
         }
         identifier as u32
     }
+}
+
+/// The filter of a shared subscription, or the filter itself.
+fn unshared(filter: &str) -> &str {
+    topic::shared_filter(filter).map_or(filter, |(_, filter)| filter)
 }
 
 fn identifiers_of(properties: Properties<'_>) -> impl Iterator<Item = u32> + use<'_> {

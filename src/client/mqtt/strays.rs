@@ -64,6 +64,11 @@ impl Strays {
         Some(stray)
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Takes out all that `wanted` says yes to, in order.
     pub(super) fn claim(&mut self, wanted: impl Fn(&str) -> bool) -> Vec<Stray> {
         let (claimed, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)

@@ -296,19 +296,16 @@ describe("MQ.mqtt acknowledgements:", function()
     end
     no_more()
     assert.equal(3, #got)
-    for i = 1, 7 do
+    -- Each lets at least one more in. Mosquitto 2.0.11 lets in more than that, which is borne.
+    for i = 1, 10 do
       assert.is_true(got[i]:ack())
-      expect(got, 3 + i)
-      no_more()
-      assert.equal(3 + i, #got)
-    end
-    for i = 8, 10 do
-      assert.is_true(got[i]:ack())
+      expect(got, math.min(3 + i, 10))
     end
     no_more()
     local all = payloads(got)
     table.sort(all, function(a, b) return tonumber(a) < tonumber(b) end)
     assert.same({ "1", "2", "3", "4", "5", "6", "7", "8", "9", "10" }, all)
+    assert.equal(0, mq:stats().reconnects)
   end)
 
   it("a slow callback holds the broker up by itself", function()
@@ -323,10 +320,12 @@ describe("MQ.mqtt acknowledgements:", function()
       assert(publisher:emit(topic, tostring(i)))
     end
     tools.barrier(publisher, topic .. "/beside", beside)
-    assert.is_true(mq:stats().received <= 6)
+    assert.equal(6, mq:stats().received)
+    assert.equal(0, (acknowledged(id)))
     door.open()
     eventually(function() return count == 50 end)
     has_acknowledged(id, 50)
+    assert.equal(0, mq:stats().reconnects)
   end)
 
   it("raise at the caller's line for what is no message", function()

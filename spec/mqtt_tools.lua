@@ -35,6 +35,40 @@ function tools.client(target, options)
   return redis_tools.keep(MQ:new(all))
 end
 
+-- What a scripted peer's code may use besides `conn` (see support/peer_main.lua): packet() -> the first byte and the
+-- body of the next packet; send(first, body); connack(reason, properties); short CONNACKs of both versions.
+local PEER = [[
+  CONNACK, CONNACK_311 = "\32\3\0\0\0", "\32\2\0\0"
+  function packet()
+    local first, length, shift = conn:read(1):byte(), 0, 1
+    repeat
+      local byte = conn:read(1):byte()
+      length, shift = length + byte % 128 * shift, shift * 128
+    until byte < 128
+    return first, conn:read(length)
+  end
+  function send(first, body)
+    local size, length = "", #body
+    repeat
+      local low = length % 128
+      length = (length - low) / 128
+      size = size .. string.char(length > 0 and low + 128 or low)
+    until length == 0
+    conn:send(string.char(first) .. size .. body)
+  end
+  function connack(reason, properties)
+    properties = properties or ""
+    send(32, "\0" .. string.char(reason, #properties) .. properties)
+  end
+]]
+
+--- helper.peer for MQTT.
+function tools.peer(code, options)
+  local peer = helper.peer(PEER:gsub("\n%s*", " ") .. code, options)
+  peer.url = "mqtt://127.0.0.1:" .. peer.port
+  return peer
+end
+
 local names = 0
 
 --- A topic or client id that no other spec of this run uses.

@@ -241,6 +241,51 @@ describe("MQ.mqtt acknowledgements:", function()
         assert.same({ "2", "3", true, true }, { got[1].payload, got[2].payload, got[1].dup, got[2].dup })
       end)
 
+      it("are not given for what waits for a callback when the client is closed: it comes again", function()
+        local id, topic, door, first = unique(), unique("t"), gate(), {}
+        local options = { client_id = id, clean = false, session_expiry = 60 }
+        local mq = new(options)
+        assert(mq:on(topic, function(message)
+          first[#first + 1] = message.payload
+          door.wait()
+        end))
+        local beside = messages(mq, topic .. "/beside")
+        local publisher = new()
+        for i = 1, 10 do
+          assert(publisher:emit(topic, tostring(i)))
+        end
+        tools.barrier(publisher, topic .. "/beside", beside)
+        assert.same({ "1" }, first)
+        assert.is_true(mq:close())
+        door.open()
+        local got = messages(new(options), topic)
+        tools.barrier(publisher, topic, got)
+        assert.same({ "1", "2", "3", "4", "5", "6", "7", "8", "9", "10" }, payloads(got))
+      end)
+
+      it("are not given for what waits behind an acknowledged message either", function()
+        local id, topic, door, first = unique(), unique("t"), gate(), {}
+        local options = { client_id = id, clean = false, session_expiry = 60 }
+        local mq = new(options)
+        assert(mq:on(topic, function(message)
+          first[#first + 1] = message.payload
+          message:ack()
+          door.wait()
+        end, { ack = "manual" }))
+        local beside = messages(mq, topic .. "/beside")
+        local publisher = new()
+        for i = 1, 10 do
+          assert(publisher:emit(topic, tostring(i)))
+        end
+        tools.barrier(publisher, topic .. "/beside", beside)
+        assert.same({ "1" }, first)
+        assert.is_true(mq:close())
+        door.open()
+        local got = messages(new(options), topic)
+        tools.barrier(publisher, topic, got)
+        assert.same({ "2", "3", "4", "5", "6", "7", "8", "9", "10" }, payloads(got))
+      end)
+
       it("given after a broken connection count: the message does not come twice", function()
         local id, topic = unique(), unique("t")
         local proxy = helper.proxy(server.port)

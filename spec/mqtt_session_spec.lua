@@ -126,14 +126,14 @@ describe("MQ.mqtt sessions:", function()
         local id, topic = unique(), unique("t")
         local mq = new(kept(id))
         inbox(mq, topic .. "/a")
-        local other = inbox(mq, topic .. "/b")
+        inbox(mq, topic .. "/b")
         assert.is_true(mq:off(topic .. "/a"))
         assert.is_true(mq:close())
         local publisher = new()
         assert(publisher:emit(topic .. "/a", "1"))
         assert(publisher:emit(topic .. "/b", "2"))
         mq = new(kept(id))
-        other = inbox(mq, topic .. "/b")
+        local other = inbox(mq, topic .. "/b")
         expect(other, 1)
         local got = inbox(mq, topic .. "/a")
         tools.barrier(publisher, topic .. "/a", got)
@@ -212,7 +212,8 @@ describe("MQ.mqtt sessions:", function()
     ]]
     local told, lost = {}, {}
     local mq = client(peer, {
-      client_id = "twin", reconnect = { min = 0.01 }, on_error = function(_, err, code) told[#told + 1] = { err, code } end,
+      client_id = "twin", reconnect = { min = 0.01 },
+      on_error = function(_, err, code) told[#told + 1] = { err, code } end,
       on_disconnect = function(_, err, code) lost[#lost + 1] = { err, code } end,
     })
     local serving = tools.task(function() return mq:start() end)

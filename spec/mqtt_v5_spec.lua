@@ -149,21 +149,13 @@ describe("MQ.mqtt of version 5:", function()
   end)
 
   it("topic aliases of the broker are understood", function()
-    -- CONNACK; SUBACK with the packet id that was asked for; PUBLISH with alias 1 and topic, with alias 1, with alias 2,
-    -- with alias 1 for another topic, with alias 1
-    local peer = helper.peer [[
-      local function packet()
-        local first, length = conn:read(1), conn:read(1):byte()
-        return first, conn:read(length)
-      end
+    local peer = tools.peer [[
       packet()
-      conn:send("\32\3\0\0\0")
+      conn:send(CONNACK)
       local _, subscribe = packet()
-      conn:send("\144\4" .. subscribe:sub(1, 2) .. "\0\0")
-      local id = subscribe:match("\11(.)", 3):byte()
+      send(144, subscribe:sub(1, 2) .. "\0\0")
       local function publish(topic, alias, payload)
-        local body = "\0" .. string.char(#topic) .. topic .. "\3\35\0" .. string.char(alias) .. payload
-        conn:send("\48" .. string.char(#body) .. body)
+        send(48, "\0" .. string.char(#topic) .. topic .. "\3\35\0" .. string.char(alias) .. payload)
       end
       publish("a/one", 1, "1")
       publish("", 1, "2")

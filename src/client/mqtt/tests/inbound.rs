@@ -199,7 +199,10 @@ fn a_server_cannot_have_more_under_way_than_there_are_identifiers() -> Outcome {
         let outcome = pair.inject(&bytes);
         assert_eq!(outcome.map_err(|error| error.code), Err(Code::Protocol));
         let version = pair.client.version;
-        assert_eq!(pair.last_words() == ["DISCONNECT 0x93"], version == Version::V5);
+        assert_eq!(
+            pair.last_words() == ["DISCONNECT 0x93"],
+            version == Version::V5
+        );
     }
     Ok(())
 }

@@ -113,6 +113,16 @@ describe("MQ.mqtt", function()
       assert.equal(told.client_id, told.properties.assigned_client_identifier)
     end)
 
+    it("connects to a socket of the file system", function()
+      local path = helper.tmpdir() .. "/broker.sock"
+      local local_server = tools.mosquitto { config = { "listener 0 " .. path } }
+      local mq = MQ:new { path = path }
+      tools.keep(mq)
+      assert.is_true((mq:emit("x", "")))
+      assert.equal("MQ.mqtt: " .. path .. " (connected)", tostring(mq))
+      local_server:stop()
+    end)
+
     it("connects from a URL", function()
       local connect = require("MQ").connect
       local id = unique()

@@ -231,6 +231,48 @@ describe("MQ.mqtt:", function()
       end
     end)
 
+    it("is followed also after it had let the client in", function()
+      local peer = tools.peer(([[
+        packet()
+        conn:send(CONNACK)
+        local _, subscribe = packet()
+        send(144, subscribe:sub(1, 2) .. "\0\1")
+        local place = "127.0.0.1:%d"
+        send(224, "\156" .. string.char(#place + 3) .. "\28\0" .. string.char(#place) .. place)
+        conn:hold()
+      ]]):format(server.port))
+      local mq, topic, lost = client(peer, { redirect = true }), unique("t"), nil
+      mq.on_disconnect = function(_, err, code) lost = { err, code } end
+      local got = inbox(mq, topic)
+      eventually(function() return lost end)
+      assert.equal("lost", lost[2])
+      assert.matches("another server", lost[1])
+      eventually(function() return mq:stats().state == "connected" end)
+      assert(mq:emit(topic, "x"))
+      expect(got, 1)
+      assert.equal(1, peer.count())
+      peer.stop()
+    end)
+
+    it("is not followed in a hurry where it lets the client in each time", function()
+      local port = helper.free_port()
+      local peer = tools.peer(([[
+        packet()
+        conn:send(CONNACK)
+        local place = "127.0.0.1:%d"
+        send(224, "\157" .. string.char(#place + 3) .. "\28\0" .. string.char(#place) .. place)
+        conn:hold()
+      ]]):format(port), { port = port })
+      local waits = {}
+      local mq = client(peer, {
+        redirect = true, on_disconnect = function(_, _, _, seconds) waits[#waits + 1] = seconds end,
+      })
+      assert(mq:post("x", "", { qos = 0 }))
+      eventually(function() return waits[3] end)
+      assert.is_true(waits[1] >= 0.05 and waits[3] > waits[1])
+      peer.stop()
+    end)
+
     it("is named to the program without", function()
       local peer = signpost(157)
       local err, code = refused(peer)

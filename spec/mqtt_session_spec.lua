@@ -277,6 +277,23 @@ describe("MQ.mqtt sessions:", function()
     proxy.stop()
   end)
 
+  it("the name that the broker gave is the client's from then on", function()
+    local proxy = helper.proxy(server.port)
+    local topic, ids = unique("t"), {}
+    local mq = client(proxy, {
+      client_id = "", reconnect = { min = 0.01 },
+      on_connect = function(_, info) ids[#ids + 1] = { info.client_id, info.session_present } end,
+    })
+    local got = inbox(mq, topic)
+    proxy.cut()
+    eventually(function() return ids[2] end)
+    assert.matches("%S", ids[1][1])
+    assert.same({ { ids[1][1], false }, { ids[1][1], true } }, ids)
+    assert(mq:emit(topic, "x"))
+    expect(got, 1)
+    proxy.stop()
+  end)
+
   it("what a resumed session brings and nobody subscribes to is told", function()
     local id, topic, told = unique(), unique("t"), {}
     local mq = client(server, { client_id = id, clean = false, session_expiry = 60 })

@@ -9,6 +9,23 @@ local tools = setmetatable({ MQ = MQ }, { __index = redis_tools })
 --- Both versions, for specs that hold in each: for _, version in ipairs(tools.versions) do …
 tools.versions = { 5, "3.1.1" }
 
+--- A mosquitto without its limit of 20 messages in flight: version 2.0.11 forgets some of those that it queues behind
+-- them until a client asks for something (mosquitto_sub sees it, too). Options as for helper.mosquitto.
+function tools.mosquitto(options)
+  -- its Nagle's algorithm would make each of a row of acknowledgements wait 40 ms
+  local all = { config = { max_inflight_messages = 0, max_queued_messages = 0, set_tcp_nodelay = true } }
+  for name, value in pairs(options or {}) do
+    if name == "config" then
+      for key, each in pairs(value) do
+        all.config[key] = each
+      end
+    else
+      all[name] = value
+    end
+  end
+  return helper.mosquitto(all)
+end
+
 --- A client of `target` (anything with a port), closed after the spec.
 function tools.client(target, options)
   local all = { host = "127.0.0.1", port = target and target.port }
@@ -16,6 +33,40 @@ function tools.client(target, options)
     all[name] = value
   end
   return redis_tools.keep(MQ:new(all))
+end
+
+-- What a scripted peer's code may use besides `conn` (see support/peer_main.lua): packet() -> the first byte and the
+-- body of the next packet; send(first, body); connack(reason, properties); short CONNACKs of both versions.
+local PEER = [[
+  CONNACK, CONNACK_311 = "\32\3\0\0\0", "\32\2\0\0"
+  function packet()
+    local first, length, shift = conn:read(1):byte(), 0, 1
+    repeat
+      local byte = conn:read(1):byte()
+      length, shift = length + byte % 128 * shift, shift * 128
+    until byte < 128
+    return first, conn:read(length)
+  end
+  function send(first, body)
+    local size, length = "", #body
+    repeat
+      local low = length % 128
+      length = (length - low) / 128
+      size = size .. string.char(length > 0 and low + 128 or low)
+    until length == 0
+    conn:send(string.char(first) .. size .. body)
+  end
+  function connack(reason, properties)
+    properties = properties or ""
+    send(32, "\0" .. string.char(reason, #properties) .. properties)
+  end
+]]
+
+--- helper.peer for MQTT.
+function tools.peer(code, options)
+  local peer = helper.peer(PEER:gsub("\n%s*", " ") .. code, options)
+  peer.url = "mqtt://127.0.0.1:" .. peer.port
+  return peer
 end
 
 local names = 0

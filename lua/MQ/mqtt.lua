@@ -61,12 +61,14 @@ local manual = { __index = {}, __name = "MQ.mqtt.Message" }
 
 --- Tells the broker that the message has been dealt with. true; nil, err, code.
 function manual.__index:ack()
-  return settle(self, true, "ack")
+  local ok, err, code = settle(self, true, "ack")   -- no tail call: `settle` counts the levels to its caller
+  return ok, err, code
 end
 
 --- Tells the broker that it could not be dealt with; MQTT 3.1.1 has no word for that, and takes it as dealt with.
 function manual.__index:nack()
-  return settle(self, false, "nack")
+  local ok, err, code = settle(self, false, "nack")
+  return ok, err, code
 end
 
 -- What the core gives for a message: its topic, its payload, flags (two bits of QoS, RETAIN, DUP, packet identifier

@@ -69,9 +69,9 @@ local function add_listener(self, subscription, fn, given)
   route(self, subscription)
 end
 
-local function silence(self, subscription)
+local function silence(self, subscription, closes)
   for _, listener in ipairs(subscription.listeners) do
-    self.dispatch.silence(listener)
+    self.dispatch.silence(listener, closes)
   end
   self.dispatch.route(subscription.key, nil)
 end
@@ -278,13 +278,13 @@ local function retire_all(self)
   tell_dispatch(self)
 end
 
---- No callback is called any more.
+--- The client closes: no callback is called any more.
 local function silence_all(self)
   for _, subscription in pairs(self.subscriptions) do
-    silence(self, subscription)
+    silence(self, subscription, true)
   end
   for _, subscription in pairs(self.retired) do
-    silence(self, subscription)
+    silence(self, subscription, true)
   end
   self.subscriptions, self.retired = {}, {}
   tell_dispatch(self)

@@ -19,6 +19,16 @@ local schemes = {
 -- what a WebSocket may carry
 local carried = { mqtt = true, stomp = true }
 
+local function known_schemes()
+  local names = {}
+  for name in pairs(schemes) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  local last = table.remove(names)
+  return table.concat(names, ", ") .. " and " .. last
+end
+
 local function decode(text)
   if text:gsub("%%%x%x", ""):find("%", 1, true) then
     return nil
@@ -134,7 +144,7 @@ function url.parse(text, wanted)
   end
   local scheme = schemes[name:lower()]
   if not scheme then
-    return nil, ("the scheme %q is not known; there are redis, rediss, unix, mqtt, mqtts, ws and wss"):format(name)
+    return nil, ("the scheme %q is not known; there are %s"):format(name, known_schemes())
   end
 
   local found = {}

@@ -74,12 +74,16 @@ impl Driver {
                     let text = "closed before everything was sent and answered";
                     return (State::Closed, Error::new(Code::Closed, text));
                 }
-                Ending::Broken(error) if self.takes_detour(&error) => {}
-                Ending::Broken(error) => match self.retry_after(error).await {
-                    Ok(()) => {}
-                    Err(Ending::Broken(error)) => return (State::Failed, error),
-                    Err(_) => return (State::Closed, Error::closed()),
-                },
+                Ending::Broken(mut error) => {
+                    if self.takes_detour(&mut error) {
+                        continue;
+                    }
+                    match self.retry_after(error).await {
+                        Ok(()) => {}
+                        Err(Ending::Broken(error)) => return (State::Failed, error),
+                        Err(_) => return (State::Closed, Error::closed()),
+                    }
+                }
             }
         }
     }
@@ -123,27 +127,37 @@ impl Driver {
         ending
     }
 
-    /// Whether the session knows a way that is to be tried at once.
-    fn takes_detour(&mut self, error: &Error) -> bool {
-        let mut events = self.link.events();
-        let detour = {
+    /// Whether the session knows a way that is to be tried at once. A client that had been let in
+    /// before it was sent elsewhere hears of the loss like of any other, and waits: two brokers may
+    /// send it to and fro.
+    fn takes_detour(&mut self, error: &mut Error) -> bool {
+        let (detour, accepted) = {
             let mut session = self.link.connection().session();
-            let detour = session.detour();
-            if detour.is_some() {
-                session.disconnected(error, &mut events);
-            }
-            detour
+            (session.detour(), session.accepted())
         };
-        self.link.deliver(events);
-        match detour {
+        let at_once = match detour {
             None => false,
             Some(Detour::Again) => {
                 // The same address again, where there are several.
                 self.attempts = self.attempts.wrapping_sub(1);
                 true
             }
-            Some(Detour::Elsewhere(places)) => self.endpoint.turn_to(&places),
+            Some(Detour::Elsewhere(places)) => {
+                let turned = self.endpoint.turn_to(&places);
+                if turned && accepted {
+                    error.fatal = false;
+                }
+                turned && !accepted
+            }
+        };
+        if at_once {
+            let mut events = self.link.events();
+            let mut session = self.link.connection().session();
+            session.disconnected(error, &mut events);
+            drop(session);
+            self.link.deliver(events);
         }
+        at_once
     }
 
     /// Tells of the loss and waits for the next try.

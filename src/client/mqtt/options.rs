@@ -160,7 +160,7 @@ fn will(options: &Value) -> Result<Option<Will>, Error> {
     }
     let name = options.member("will_topic").as_text().unwrap_or_default();
     topic::check_name(name)
-        .map_err(|error| Error::invalid(format!("the will's topic: {error}")))?;
+        .map_err(|error| Error::invalid(format!("the will's topic {name:?}: {error}")))?;
     let payload = options
         .member("will_payload")
         .as_bytes()

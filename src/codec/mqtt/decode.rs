@@ -456,6 +456,12 @@ fn check_reason(code: u8, place: Place) -> Result<Reason, DecodeError> {
     if code == 0 || Reason(code).allowed_in(place) {
         return Ok(Reason(code));
     }
+    // Mosquitto answers with it what exceeds its message_size_limit, against [MQTT-3.4.2-1]. To insist
+    // would end the connection, and the message would be sent again on each of the next.
+    let refusal = matches!(place, Place::PubAck | Place::PubRec);
+    if refusal && code == Reason::PACKET_TOO_LARGE.0 {
+        return Ok(Reason::PACKET_TOO_LARGE);
+    }
     Err(bad_reason(code, place))
 }
 

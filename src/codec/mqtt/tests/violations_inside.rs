@@ -377,6 +377,26 @@ fn answers() {
 }
 
 #[test]
+fn an_answer_of_mosquitto_that_should_not_be() {
+    for (bytes, place) in [
+        ("40 03 00 01 95", Place::PubAck),
+        ("50 03 00 01 95", Place::PubRec),
+    ] {
+        let bytes = hex(bytes);
+        let (packets, outcome) = feed(&mut decoder(Client, V5), &bytes, []);
+        assert_eq!(outcome, Ok(()));
+        assert!(
+            !Reason::PACKET_TOO_LARGE.allowed_in(place),
+            "not to be sent"
+        );
+        assert!(matches!(
+            packets.as_slice(),
+            [(Packet::Ack(ack), 5)] if ack.reason == Reason::PACKET_TOO_LARGE
+        ));
+    }
+}
+
+#[test]
 fn trailing_bytes() {
     for (role, version, first, body) in [
         (Client, V311, "20", "00 00"),

@@ -13,6 +13,7 @@ end
 -- Loaded before busted insulates the spec files from each other: a second copy of the modules
 -- would take messages from the same port (there is one port to a Lua state).
 pcall(require, "MQ.redis")
+pcall(require, "MQ.mqtt")
 
 local ActiveMQ = require "spec.support.activemq"
 local Mosquitto = require "spec.support.mosquitto"

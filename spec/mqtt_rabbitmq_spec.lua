@@ -29,7 +29,7 @@ describe("MQ.mqtt and RabbitMQ:", function()
     return tools.client(target or server, all)
   end
 
-  it("falls back from 5 to 3.1.1, and keeps to that", function()
+  it("falls back from 5 to 3.1.1 at once, on each connection", function()
     local proxy = helper.proxy(server.port)   -- it hangs up at version 5, without an answer
     local told = {}
     local mq = client({
@@ -41,7 +41,8 @@ describe("MQ.mqtt and RabbitMQ:", function()
     assert.same({ 2, {} }, { (proxy.count()), told })
     proxy.cut()
     expect(infos, 2)
-    assert.same({ "3.1.1", 3, 1 }, { infos[2].version, (proxy.count()), mq:stats().reconnects })
+    -- its silence may have been that of a broker of version 5 that was being restarted
+    assert.same({ "3.1.1", 4, 1 }, { infos[2].version, (proxy.count()), mq:stats().reconnects })
   end)
 
   it("takes and gives QoS 0 and 1, and QoS 2 as 1", function()

@@ -8,6 +8,7 @@
 use crate::codec::mqtt::Qos;
 use crate::message::{Key, Verdict};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Packets that are remembered while the broker sends again what it says it had sent before.
 const MOST: usize = 65_535;
@@ -31,6 +32,25 @@ pub(super) enum Known {
     Received,
 }
 
+/// What tells messages apart that have the same identifier on different connections: RabbitMQ 3.10
+/// counts anew on each, so that what it sends again may bear the identifier of another message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Print(u64);
+
+impl Print {
+    /// Of a large payload only both ends count.
+    pub(super) fn of(topic: &str, payload: &[u8]) -> Self {
+        const END: usize = 4096;
+        let mut hasher = DefaultHasher::new();
+        topic.hash(&mut hasher);
+        payload.len().hash(&mut hasher);
+        let (first, rest) = payload.split_at(payload.len().min(END));
+        first.hash(&mut hasher);
+        rest[rest.len().saturating_sub(END)..].hash(&mut hasher);
+        Print(hasher.finish())
+    }
+}
+
 /// Where a packet stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -46,6 +66,7 @@ enum Standing {
 struct Packet {
     identifier: u16,
     qos: Qos,
+    print: Print,
     /// Deliveries of it that the program has not settled.
     left: usize,
     verdict: Verdict,
@@ -104,7 +125,13 @@ impl Arrivals {
     }
 
     /// What the packet is that has just come.
-    pub(super) fn recognize(&mut self, identifier: u16, qos: Qos, dup: bool) -> Known {
+    pub(super) fn recognize(
+        &mut self,
+        identifier: u16,
+        qos: Qos,
+        dup: bool,
+        print: Print,
+    ) -> Known {
         if qos == Qos::ExactlyOnce {
             // Until it is released, the same identifier is the same message [MQTT-4.3.3-10].
             if self.received.contains(identifier) {
@@ -121,7 +148,8 @@ impl Arrivals {
         // passed over does not come any more.
         let known = self.again.remove(&identifier).filter(|number| {
             let place = number.wrapping_sub(self.packets_gone) as usize;
-            dup && self.packets.get(place).is_some_and(|it| it.qos == qos)
+            let same = |it: &Packet| it.qos == qos && it.print == print;
+            dup && self.packets.get(place).is_some_and(same)
         });
         let Some(number) = known else {
             // A duplicate of what we had acknowledged comes before what we had not.
@@ -143,7 +171,7 @@ impl Arrivals {
 
     /// A packet is given to the program, once for each of `keys`; the number of the first of these
     /// deliveries, the others follow it.
-    pub(super) fn arrive(&mut self, identifier: u16, qos: Qos, keys: &[Key]) -> u64 {
+    pub(super) fn arrive(&mut self, identifier: u16, qos: Qos, print: Print, keys: &[Key]) -> u64 {
         let number = self.first_delivery + self.deliveries.len() as u64;
         let packet = self.packets_gone + self.packets.len() as u64;
         self.deliveries.extend(keys.iter().map(|key| Delivery {
@@ -154,6 +182,7 @@ impl Arrivals {
         self.packets.push_back(Packet {
             identifier,
             qos,
+            print,
             left: keys.len(),
             verdict: Verdict::Accept,
             standing: Standing::Here,
@@ -341,6 +370,8 @@ mod tests {
     use Qos::{AtLeastOnce, ExactlyOnce};
     use Verdict::{Accept, Reject};
 
+    const SAME: Print = Print(0);
+
     fn settled(arrivals: &mut Arrivals) -> Vec<(u16, Verdict)> {
         std::iter::from_fn(|| arrivals.next_settled(true))
             .map(|each| (each.identifier, each.verdict))
@@ -350,8 +381,8 @@ mod tests {
     #[test]
     fn acknowledgements_leave_in_the_order_of_arrival() {
         let mut arrivals = Arrivals::default();
-        let first = arrivals.arrive(7, AtLeastOnce, &[1]);
-        let second = arrivals.arrive(8, AtLeastOnce, &[1, 2]);
+        let first = arrivals.arrive(7, AtLeastOnce, SAME, &[1]);
+        let second = arrivals.arrive(8, AtLeastOnce, SAME, &[1, 2]);
         arrivals.settle(second, Accept);
         arrivals.settle(second, Accept);
         assert_eq!(settled(&mut arrivals), []);
@@ -364,27 +395,36 @@ mod tests {
     #[test]
     fn what_comes_again_is_not_given_twice() {
         let mut arrivals = Arrivals::default();
-        let deliveries = [1, 2, 3].map(|id| arrivals.arrive(id, ExactlyOnce, &[1]));
+        let deliveries = [1, 2, 3].map(|id| arrivals.arrive(id, ExactlyOnce, SAME, &[1]));
         arrivals.settle(deliveries[0], Accept);
         assert_eq!(settled(&mut arrivals), [(1, Accept)]);
         arrivals.suspend();
         arrivals.settle(deliveries[1], Accept);
         assert_eq!(settled(&mut arrivals), [], "it has to come again first");
-        assert_eq!(arrivals.recognize(1, ExactlyOnce, true), Known::Received);
-        assert_eq!(arrivals.recognize(2, ExactlyOnce, true), Known::Pending);
+        assert_eq!(
+            arrivals.recognize(1, ExactlyOnce, true, SAME),
+            Known::Received
+        );
+        assert_eq!(
+            arrivals.recognize(2, ExactlyOnce, true, SAME),
+            Known::Pending
+        );
         assert_eq!(settled(&mut arrivals), [(2, Accept)]);
-        assert_eq!(arrivals.recognize(3, ExactlyOnce, true), Known::Pending);
-        assert_eq!(arrivals.recognize(4, ExactlyOnce, false), Known::New);
+        assert_eq!(
+            arrivals.recognize(3, ExactlyOnce, true, SAME),
+            Known::Pending
+        );
+        assert_eq!(arrivals.recognize(4, ExactlyOnce, false, SAME), Known::New);
         assert!(arrivals.complete(1) && !arrivals.complete(1));
     }
 
     #[test]
     fn what_does_not_come_again_holds_nothing_up() {
         let mut arrivals = Arrivals::default();
-        let lost = arrivals.arrive(1, AtLeastOnce, &[1]);
+        let lost = arrivals.arrive(1, AtLeastOnce, SAME, &[1]);
         arrivals.suspend();
-        assert_eq!(arrivals.recognize(9, AtLeastOnce, false), Known::New);
-        let new = arrivals.arrive(9, AtLeastOnce, &[1]);
+        assert_eq!(arrivals.recognize(9, AtLeastOnce, false, SAME), Known::New);
+        let new = arrivals.arrive(9, AtLeastOnce, SAME, &[1]);
         arrivals.settle(new, Accept);
         arrivals.settle(lost, Accept);
         assert_eq!(settled(&mut arrivals), [(9, Accept)]);
@@ -393,21 +433,39 @@ mod tests {
     #[test]
     fn a_duplicate_whose_acknowledgement_was_lost_is_not_yet_a_new_message() {
         let mut arrivals = Arrivals::default();
-        let first = arrivals.arrive(1, AtLeastOnce, &[1]);
-        arrivals.arrive(2, ExactlyOnce, &[1]);
+        let first = arrivals.arrive(1, AtLeastOnce, SAME, &[1]);
+        arrivals.arrive(2, ExactlyOnce, SAME, &[1]);
         arrivals.settle(first, Accept);
         assert_eq!(settled(&mut arrivals), [(1, Accept)]);
         arrivals.suspend();
-        assert_eq!(arrivals.recognize(1, AtLeastOnce, true), Known::New);
-        assert_eq!(arrivals.recognize(2, ExactlyOnce, true), Known::Pending);
+        assert_eq!(arrivals.recognize(1, AtLeastOnce, true, SAME), Known::New);
+        assert_eq!(
+            arrivals.recognize(2, ExactlyOnce, true, SAME),
+            Known::Pending
+        );
+    }
+
+    #[test]
+    fn another_message_with_the_same_identifier_is_new() {
+        let mut arrivals = Arrivals::default();
+        let print = |number: u8| Print::of("topic", &[number; 10_000]);
+        let old = arrivals.arrive(1, AtLeastOnce, print(1), &[1]);
+        arrivals.suspend();
+        let known = arrivals.recognize(1, AtLeastOnce, true, print(2));
+        assert_eq!(known, Known::New);
+        let new = arrivals.arrive(1, AtLeastOnce, print(2), &[1]);
+        arrivals.settle(old, Accept);
+        assert_eq!(settled(&mut arrivals), []);
+        arrivals.settle(new, Accept);
+        assert_eq!(settled(&mut arrivals), [(1, Accept)]);
     }
 
     #[test]
     fn a_lost_session_takes_its_acknowledgements_with_it() {
         let mut arrivals = Arrivals::default();
-        let old = arrivals.arrive(1, AtLeastOnce, &[1]);
+        let old = arrivals.arrive(1, AtLeastOnce, SAME, &[1]);
         arrivals.clear();
-        let new = arrivals.arrive(1, AtLeastOnce, &[1]);
+        let new = arrivals.arrive(1, AtLeastOnce, SAME, &[1]);
         arrivals.settle(old, Accept);
         assert_eq!(settled(&mut arrivals), []);
         arrivals.settle(new, Accept);
@@ -417,7 +475,7 @@ mod tests {
     #[test]
     fn the_end_of_a_subscription_releases_what_it_was_given() {
         let mut arrivals = Arrivals::default();
-        arrivals.arrive(1, AtLeastOnce, &[1, 2]);
+        arrivals.arrive(1, AtLeastOnce, SAME, &[1, 2]);
         arrivals.release(2);
         assert_eq!(settled(&mut arrivals), []);
         arrivals.release(1);

@@ -2,7 +2,7 @@
 //! Source: MQTT 5.0, sections 3.2, 3.3, 3.9, 3.11, 3.14, 3.15 and 4.3.
 
 use super::answers::acknowledge;
-use super::arrivals::Known;
+use super::arrivals::{Known, Print};
 use super::{aliases, handshake, properties, Batch, Due, Knows, Mqtt, Stage};
 use crate::codec::mqtt::{
     Ack, AckKind, Auth, ConnAck, Disconnect, Packet, Properties, PropertyId, Publish, Qos, Reason,
@@ -256,10 +256,12 @@ impl Mqtt {
         events: &mut Batch,
     ) -> Result<(), Error> {
         let identifier = publish.packet_id;
+        let mut print = Print::default();
         if publish.qos != Qos::AtMostOnce {
+            print = Print::of(name, publish.payload);
             match self
                 .arrivals
-                .recognize(identifier, publish.qos, publish.dup)
+                .recognize(identifier, publish.qos, publish.dup, print)
             {
                 Known::New => {}
                 Known::Pending => return Ok(()),
@@ -292,10 +294,10 @@ impl Mqtt {
         let delivery = match publish.qos {
             Qos::AtMostOnce => 0,
             _ if keys.is_empty() => {
-                self.keep_stray(now, publish, name, (flags, extra));
+                self.keep_stray(now, publish, (name, print), (flags, extra));
                 return Ok(());
             }
-            qos => self.arrivals.arrive(identifier, qos, keys),
+            qos => self.arrivals.arrive(identifier, qos, print, keys),
         };
         self.counters.received += keys.len() as u64;
         for (at, key) in keys.iter().enumerate() {
@@ -318,11 +320,12 @@ impl Mqtt {
         &mut self,
         now: Instant,
         publish: &Publish<'_>,
-        name: &str,
+        (name, print): (&str, Print),
         rest: (u32, Option<Box<Value>>),
     ) {
+        let (identifier, qos) = (publish.packet_id, publish.qos);
         // Key 0 is nobody's.
-        let delivery = self.arrivals.arrive(publish.packet_id, publish.qos, &[0]);
+        let delivery = self.arrivals.arrive(identifier, qos, print, &[0]);
         let likely = self.dup && !self.routes.any_ended();
         if likely && self.strays.has_room(self.options.max_queue_bytes) {
             let until = now + self.options.timeout;

@@ -10,6 +10,8 @@
 -- kill in the middle of the stream, what is asked for is that nothing is missing that was not acknowledged; that holds
 -- for QoS 1 only. With QoS 2 a broker that has forgotten the last seconds uses packet identifiers that its clients have
 -- in use (measured: 20 to 120 of 10,000 messages taken for known ones, 2 to 41 doubled).
+-- mosquitto 2.0.11 also goes beyond its max_inflight_messages, and what is beyond that when it is stopped, it publishes
+-- anew instead of releasing it: with the default of 20 some messages of QoS 2 come twice. Here it is 1,000.
 -- RabbitMQ writes before it acknowledges: mqtt_rabbitmq_spec counts strictly.
 
 local helper = require "spec.helper"
@@ -103,7 +105,9 @@ describe("MQ.mqtt: a stream of 10,000", function()
   local server
 
   before_each(function()
-    server = helper.mosquitto { persistence = true, quiet = true, config = { max_queued_messages = 0 } }
+    server = helper.mosquitto {
+      persistence = true, quiet = true, config = { max_queued_messages = 0, max_inflight_messages = 1000 },
+    }
   end)
   after_each(function()
     tools.close_all()

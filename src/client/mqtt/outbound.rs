@@ -265,10 +265,7 @@ impl Mqtt {
 
     fn transmit_queue(&mut self, out: &mut BytesMut, events: &mut Batch) {
         let (at_least_once, exactly_once) = self.windows();
-        loop {
-            let Some((entry, until, frame)) = self.outbox.oldest() else {
-                break;
-            };
+        while let Some((entry, until, frame)) = self.outbox.oldest() {
             if out.len() >= CHUNK {
                 break;
             }

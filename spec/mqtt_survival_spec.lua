@@ -10,6 +10,8 @@
 -- kill in the middle of the stream, what is asked for is that nothing is missing that was not acknowledged; that holds
 -- for QoS 1 only. With QoS 2 a broker that has forgotten the last seconds uses packet identifiers that its clients have
 -- in use (measured: 20 to 120 of 10,000 messages taken for known ones, 2 to 41 doubled).
+-- mosquitto 2.0.11 also goes beyond its max_inflight_messages, and what is beyond that when it is stopped, it publishes
+-- anew instead of releasing it: with the default of 20 some messages of QoS 2 come twice. Here it is 1,000.
 -- RabbitMQ writes before it acknowledges: mqtt_rabbitmq_spec counts strictly.
 
 local helper = require "spec.helper"
@@ -103,7 +105,9 @@ describe("MQ.mqtt: a stream of 10,000", function()
   local server
 
   before_each(function()
-    server = helper.mosquitto { persistence = true, quiet = true, config = { max_queued_messages = 0 } }
+    server = helper.mosquitto {
+      persistence = true, quiet = true, config = { max_queued_messages = 0, max_inflight_messages = 1000 },
+    }
   end)
   after_each(function()
     tools.close_all()
@@ -119,6 +123,11 @@ describe("MQ.mqtt: a stream of 10,000", function()
       kind(name, version, 1, body)
       kind(name, version, 2, body)
     end
+  end
+
+  local function some_kinds(name, body)
+    kind(name, 5, 2, body)
+    kind(name, "3.1.1", 1, body)
   end
 
   every_kind("survives a broker that is stopped and restarted", function(version, qos)
@@ -155,7 +164,7 @@ describe("MQ.mqtt: a stream of 10,000", function()
     end)
   end
 
-  every_kind("arrives at mosquitto_sub though the publisher's link is cut", function(version, qos)
+  some_kinds("arrives at mosquitto_sub though the publisher's link is cut", function(version, qos)
     local proxy = helper.proxy(server.port)
     local command = { "mosquitto_sub", "-p", server.port, "-t", "stream", "-q", qos, "-i", "subscriber", "-c" }
     assert.equal(0, (helper.run { "sh", "-c", table.concat(command, " ") .. " -E" }))   -- subscribes and goes
@@ -212,33 +221,31 @@ describe("MQ.mqtt: a stream of 10,000", function()
     return text
   end
 
-  for version, qos in pairs { [5] = 2, ["3.1.1"] = 1 } do
-    kind("survives a broker that is killed when it has saved all that it knows", version, qos, function()
-      local proxy = helper.proxy(server.port)
-      local receiver, sender = persistent(proxy, "receiver", version), persistent(proxy, "sender", version)
-      local tally = receive(receiver, qos)
-      local posting = stream(sender, qos)
-      for round = 1, 3 do
-        came(tally, round * 2500)
-        proxy.stall()               -- whatever is half-way stays so
-        local before
-        repeat
-          local now = save()
-          local quiet = now == before   -- nothing has been on its way to the broker any more
-          before = now
-        until quiet
-        server:kill()
-        server:restart()
-        proxy.resume()
-        eventually(function()
-          return sender:stats().reconnects == round and receiver:stats().reconnects == round
-        end, 10)
-      end
-      assert.same({ true, nil }, { await(posting, 30) })
-      came(tally, COUNT)
-      assert_whole(tally, qos)
-    end)
-  end
+  some_kinds("survives a broker that is killed when it has saved all that it knows", function(version, qos)
+    local proxy = helper.proxy(server.port)
+    local receiver, sender = persistent(proxy, "receiver", version), persistent(proxy, "sender", version)
+    local tally = receive(receiver, qos)
+    local posting = stream(sender, qos)
+    for round = 1, 3 do
+      came(tally, round * 2500)
+      proxy.stall()               -- whatever is half-way stays so
+      local before
+      repeat
+        local now = save()
+        local quiet = now == before   -- nothing has been on its way to the broker any more
+        before = now
+      until quiet
+      server:kill()
+      server:restart()
+      proxy.resume()
+      eventually(function()
+        return sender:stats().reconnects == round and receiver:stats().reconnects == round
+      end, 10)
+    end
+    assert.same({ true, nil }, { await(posting, 30) })
+    came(tally, COUNT)
+    assert_whole(tally, qos)
+  end)
 
   it("lacks nothing that was not acknowledged when the broker was killed in the middle (QoS 1)", function()
     local receiver = persistent(server, "receiver", 5)
@@ -267,7 +274,7 @@ describe("MQ.mqtt: a stream of 10,000", function()
       ("%d to %d are lost; saved were %d, acknowledged %d"):format(lost[1], lost[#lost], at_save, at_kill))
   end)
 
-  every_kind("that was published while the subscriber was away is there when it comes back", function(version, qos)
+  some_kinds("that was published while the subscriber was away is there when it comes back", function(version, qos)
     local first = persistent(server, "receiver", version)
     receive(first, qos)
     assert.is_true((first:close()))

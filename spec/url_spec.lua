@@ -66,7 +66,6 @@ describe("a URL", function()
     end
     assert.matches('^the protocol "redis" does not', problem("ws://h", { protocol = "redis" }))
     assert.matches('unknown option "protocol"', problem("redis://h", { protocol = "redis" }))
-    assert.matches("^this version has no mqtt", problem "ws://h/mqtt")
     assert.matches("^this version has no stomp", problem("wss://h", { protocol = "stomp" }))
   end)
 
@@ -93,10 +92,17 @@ describe("a URL", function()
     assert.matches("expected a table of options after the URL", problem("redis://h", 5))
   end)
 
-  it("of the other protocols is understood, and refused by name", function()
-    assert.matches("^this version has no mqtt; it has: redis$", problem "mqtt://h")
-    assert.matches("^this version has no mqtt", problem "mqtts://h")
-    assert.matches("^this version has no stomp", problem "stomp://h")
+  it("of MQTT has its own default ports", function()
+    for url, address in pairs {
+      ["mqtt://h"] = "h:1883", ["mqtts://h"] = "h:8883", ["ws://h/mqtt"] = "h:80", ["wss://h"] = "h:443",
+      ["mqtt://[::1]:1884?client_id=x&qos=2"] = "[::1]:1884",
+    } do
+      assert.equal(address, MQ.connect(url).address)
+    end
+  end)
+
+  it("of another protocol is understood, and refused by name", function()
+    assert.matches("^this version has no stomp; it has: mqtt, redis$", problem "stomp://h")
   end)
 
   it("that is wrong raises at the caller's line, and never shows a password", function()
@@ -116,7 +122,8 @@ describe("a URL", function()
 
   it("opens modules on demand", function()
     assert.equal(require "MQ.redis", MQ.redis)
-    assert.is_nil(MQ.mqtt)
+    assert.equal(require "MQ.mqtt", MQ.mqtt)
+    assert.is_nil(MQ.stomp)
     assert.is_string(MQ._VERSION)
   end)
 end)

@@ -93,11 +93,11 @@ describe("a URL", function()
   end)
 
   it("of MQTT has its own default ports", function()
-    for url, address in pairs {
+    for link, address in pairs {
       ["mqtt://h"] = "h:1883", ["mqtts://h"] = "h:8883", ["ws://h/mqtt"] = "h:80", ["wss://h"] = "h:443",
       ["mqtt://[::1]:1884?client_id=x&qos=2"] = "[::1]:1884",
     } do
-      assert.equal(address, MQ.connect(url).address)
+      assert.equal(address, MQ.connect(link).address)
     end
   end)
 

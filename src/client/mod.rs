@@ -6,6 +6,7 @@ pub mod mqtt;
 pub mod outbox;
 pub mod redis;
 pub mod subscriptions;
+mod told;
 
 use crate::error::Error;
 use crate::message::Value;

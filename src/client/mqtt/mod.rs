@@ -23,9 +23,9 @@ mod timers;
 
 pub use options::Options;
 
-use crate::client::earliest;
 use crate::client::ledger::Ledger;
 use crate::client::outbox::Outbox;
+use crate::client::{earliest, told};
 use crate::codec::mqtt::{Decoder, Reason, Role, Version};
 use crate::error::{Code, Error};
 use crate::message::{Batch, Command, Key, Publish, Ticket, Value};
@@ -384,7 +384,7 @@ impl Session for Mqtt {
         self.outbound_aliases.clear();
         self.inbound_aliases.clear();
         for (sender, count) in self.written.drain() {
-            self.fail_sender(sender, count, &lost(cause), events);
+            self.fail_sender(sender, count, &told::lost(cause), events);
         }
         // Without the connection these await no answer; subscriptions are asked for anew.
         self.in_flight.change(|due| match due {
@@ -418,16 +418,7 @@ impl Session for Mqtt {
             }
         }
         if let Some(ticket) = self.closing.take() {
-            if unsent == 0 {
-                events.answer(ticket, Value::Nil);
-            } else {
-                let reason = trouble.as_ref().unwrap_or(cause);
-                let error = Error::new(
-                    Code::Lost,
-                    format!("{unsent} messages could not be sent: {}", reason.text),
-                );
-                events.fail_counted(ticket, &error, Some(unsent as u64));
-            }
+            told::closed(ticket, unsent, trouble.as_ref().unwrap_or(cause), events);
         }
     }
 
@@ -543,13 +534,4 @@ impl Client for Mqtt {
             ..self.counters
         }
     }
-}
-
-/// The error of a QoS 0 message that was on its way when the connection ended.
-fn lost(cause: &Error) -> Error {
-    let code = match cause.code {
-        Code::Timeout | Code::Closed => cause.code,
-        _ => Code::Lost,
-    };
-    Error::new(code, format!("the outcome is unknown: {}", cause.text))
 }

@@ -5,6 +5,7 @@ use super::answers::release;
 use super::{aliases, Batch, Due, Mqtt, Sender, Stage};
 use crate::client::ledger::Epoch;
 use crate::client::outbox::Overflow;
+use crate::client::told;
 use crate::codec::mqtt::{topic, Place, Properties, Publish as Packet, Qos, Reason, Version};
 use crate::error::{Code, Error};
 use crate::message::{Publish, State, Value};
@@ -117,11 +118,8 @@ impl Mqtt {
         let raw = properties.as_properties().raw();
         let size = HEADER + publish.target.len() + raw.len() + publish.payload.len();
         if size > self.options.max_queue_bytes.min(u32::MAX as usize) {
-            return Err(Error::invalid(format!(
-                "a message of {} bytes is larger than max_queue_bytes = {}",
-                publish.payload.len(),
-                self.options.max_queue_bytes
-            )));
+            let most = self.options.max_queue_bytes;
+            return Err(told::too_large(publish.payload.len(), most));
         }
         let flags = publish.flags;
         let qos = match flags & HAS_QOS {
@@ -172,21 +170,14 @@ impl Mqtt {
                 if let Some(sender) = oldest {
                     self.outbox.drop_oldest();
                     self.counters.dropped += 1;
-                    let dropped = Error::new(Code::Full, "dropped: newer messages needed the room");
-                    self.fail_sender(sender, 1, &dropped, events);
+                    self.fail_sender(sender, 1, &told::dropped(), events);
                     return Ok(());
                 }
             }
         }
-        Err(Error::new(
-            Code::Full,
-            format!(
-                "the queue is full: {} messages, {} bytes wait (max_queue = {}, max_queue_bytes = {})",
-                self.unfinished(),
-                self.outbox.byte_len(),
-                self.options.max_queue,
-                self.options.max_queue_bytes
-            ),
+        Err(told::full(
+            (self.unfinished(), self.options.max_queue),
+            (self.outbox.byte_len(), self.options.max_queue_bytes),
         ))
     }
 

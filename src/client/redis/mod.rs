@@ -14,9 +14,9 @@ mod tests;
 
 pub use options::{Options, Role};
 
-use crate::client::earliest;
 use crate::client::outbox::{Outbox, Overflow};
 use crate::client::subscriptions::{Inserted, Stage as SubscriptionStage, Subscriptions};
+use crate::client::{earliest, told};
 use crate::codec::resp::{encode_command, encode_publish, Decoder};
 use crate::error::{Code, Error};
 use crate::message::{Batch, Command, Key, Publish, State, Ticket, Value};
@@ -234,9 +234,10 @@ impl Session for Redis {
             match expected {
                 // Without the connection there is no subscription either.
                 Expected::Unsubscribe(ticket) => events.answer(ticket, Value::Nil),
-                Expected::Emit(ticket) => events.fail(ticket, &lost(cause)),
+                Expected::Emit(ticket) => events.fail(ticket, &told::lost(cause)),
                 Expected::Posts(count) => {
-                    self.ledger.fail(u64::from(count), &lost(cause), events);
+                    self.ledger
+                        .fail(u64::from(count), &told::lost(cause), events);
                 }
                 Expected::Step(_) | Expected::Ping | Expected::Subscribe(_) => {}
             }
@@ -265,16 +266,7 @@ impl Session for Redis {
             }
         }
         if let Some(ticket) = self.closing.take() {
-            if unsent == 0 {
-                events.answer(ticket, Value::Nil);
-            } else {
-                let reason = trouble.as_ref().unwrap_or(cause);
-                let error = Error::new(
-                    Code::Lost,
-                    format!("{unsent} messages could not be sent: {}", reason.text),
-                );
-                events.fail_counted(ticket, &error, Some(unsent as u64));
-            }
+            told::closed(ticket, unsent, trouble.as_ref().unwrap_or(cause), events);
         }
     }
 
@@ -415,11 +407,8 @@ impl Redis {
         let size = publish.target.len() + publish.payload.len() + FRAME;
         check(publish)?;
         if size > self.options.max_queue_bytes.min(u32::MAX as usize) {
-            return Err(Error::invalid(format!(
-                "a message of {} bytes is larger than max_queue_bytes = {}",
-                publish.payload.len(),
-                self.options.max_queue_bytes
-            )));
+            let most = self.options.max_queue_bytes;
+            return Err(told::too_large(publish.payload.len(), most));
         }
         while self.outbox.len() + self.in_flight >= self.options.max_queue
             || self.outbox.byte_len() + size > self.options.max_queue_bytes
@@ -440,16 +429,6 @@ impl Redis {
 
     /// Makes room for one more message, or says that there is none.
     fn overflow(&mut self, events: &mut Batch) -> Result<(), Error> {
-        let full = Error::new(
-            Code::Full,
-            format!(
-                "the queue is full: {} messages, {} bytes wait (max_queue = {}, max_queue_bytes = {})",
-                self.outbox.len() + self.in_flight,
-                self.outbox.byte_len(),
-                self.options.max_queue,
-                self.options.max_queue_bytes
-            ),
-        );
         match self.options.overflow {
             Overflow::Block | Overflow::Error => self.wants_room = true,
             Overflow::DropNewest => {
@@ -458,7 +437,7 @@ impl Redis {
             Overflow::DropOldest => {
                 if let Some(entry) = self.outbox.drop_oldest() {
                     self.counters.dropped += 1;
-                    let dropped = Error::new(Code::Full, "dropped: newer messages needed the room");
+                    let dropped = told::dropped();
                     match entry.ticket {
                         Some(ticket) => events.fail(ticket, &dropped),
                         None => self.ledger.fail(1, &dropped, events),
@@ -467,7 +446,10 @@ impl Redis {
                 }
             }
         }
-        Err(full)
+        Err(told::full(
+            (self.outbox.len() + self.in_flight, self.options.max_queue),
+            (self.outbox.byte_len(), self.options.max_queue_bytes),
+        ))
     }
 
     /// Tells that there is room once half of the queue is free: to tell each free place would
@@ -558,13 +540,4 @@ fn check(publish: &Publish<'_>) -> Result<(), Error> {
         return Err(Error::invalid("the channel is empty"));
     }
     Ok(())
-}
-
-/// The error of a command that was under way when the connection ended.
-fn lost(cause: &Error) -> Error {
-    let code = match cause.code {
-        Code::Timeout | Code::Closed => cause.code,
-        _ => Code::Lost,
-    };
-    Error::new(code, format!("the outcome is unknown: {}", cause.text))
 }

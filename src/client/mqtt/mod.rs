@@ -90,6 +90,8 @@ pub struct Mqtt {
     /// PUBRELs, and how many: those may wait for each other.
     releases: BytesMut,
     released: usize,
+    /// Until when messages and PUBRELs are held back; see `outbound`.
+    held_until: Option<Instant>,
     outbox: Outbox,
     in_flight: InFlight,
     /// What is in flight was sent on an earlier connection of the same session.
@@ -184,6 +186,7 @@ impl Mqtt {
             control: BytesMut::new(),
             releases: BytesMut::new(),
             released: 0,
+            held_until: None,
             outbox: Outbox::default(),
             in_flight: InFlight::default(),
             dup: false,
@@ -343,7 +346,7 @@ impl Session for Mqtt {
             self.routes.subscriptions.deadline(),
             self.strays.deadline(),
             self.ping_deadline(),
-            self.gathering(),
+            self.held_until,
             self.silence_deadline(),
         ]
         .into_iter()
@@ -379,6 +382,7 @@ impl Session for Mqtt {
         self.control = BytesMut::new();
         self.releases = BytesMut::new();
         self.released = 0;
+        self.held_until = None;
         self.stalled = false;
         self.trouble = Some(cause.clone());
         self.outbound_aliases.clear();

@@ -213,7 +213,8 @@ impl Mqtt {
                 self.control = BytesMut::new();
             }
         }
-        if self.gathering().is_some_and(|until| until > now) {
+        self.held_until = self.gathering().filter(|until| *until > now);
+        if self.held_until.is_some() {
             return;
         }
         out.unsplit(std::mem::take(&mut self.releases));
@@ -231,7 +232,7 @@ impl Mqtt {
     /// Until when what the last answers allow to be sent is held back, so that more of it leaves at
     /// once: a system call for each would cost more than all the rest. Only in a rush of messages,
     /// and as long as the broker has half of the window to work on.
-    pub(super) fn gathering(&self) -> Option<Instant> {
+    fn gathering(&self) -> Option<Instant> {
         let clock = self.clock.filter(|_| self.stage == Stage::Ready)?;
         (self.is_rush() && self.held() < self.window() / 2).then(|| clock.last_progress + GATHER)
     }

@@ -1,7 +1,7 @@
 //! Messages from the server: acknowledgements, what comes again, what nobody wants yet.
 
 use super::*;
-use crate::codec::mqtt::{Ack, AckKind, Place, Properties, PropertyList, Publish as Wire, Reason};
+use crate::codec::mqtt::{AckKind, Place, PropertyList, Publish as Wire, Reason};
 use Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 
 /// Connected, with a subscription to everything.
@@ -11,16 +11,6 @@ fn subscribed(mut pair: Wired) -> Result<Wired, Error> {
     pair.settle()?;
     pair.forget();
     Ok(pair)
-}
-
-fn ack(kind: AckKind, packet_id: u16) -> Packet<'static> {
-    let (reason, properties) = (Reason::SUCCESS, Properties::default());
-    Packet::Ack(Ack {
-        kind,
-        packet_id,
-        reason,
-        properties,
-    })
 }
 
 fn publish(qos: Qos, packet_id: u16, dup: bool) -> Packet<'static> {

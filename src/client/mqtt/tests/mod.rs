@@ -13,7 +13,7 @@ mod subscriptions;
 mod timers;
 
 use super::*;
-use crate::codec::mqtt::{Packet, PropertyId, PropertyValue, Qos};
+use crate::codec::mqtt::{Ack, AckKind, Packet, Properties, PropertyId, PropertyValue, Qos};
 use crate::message::Verdict;
 use crate::testing::{Pair, Peer, Told};
 use server::Server;
@@ -174,4 +174,15 @@ impl Wired {
     fn error(&mut self) -> Error {
         self.settle().err().expect("an error")
     }
+}
+
+/// An acknowledgement that says yes.
+fn ack(kind: AckKind, packet_id: u16) -> Packet<'static> {
+    let (reason, properties) = (Reason::SUCCESS, Properties::default());
+    Packet::Ack(Ack {
+        kind,
+        packet_id,
+        reason,
+        properties,
+    })
 }

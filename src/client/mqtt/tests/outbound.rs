@@ -2,7 +2,7 @@
 //! not take.
 
 use super::*;
-use crate::codec::mqtt::{Ack, AckKind, Place, Properties, Reason};
+use crate::codec::mqtt::{Ack, AckKind, Place, Reason};
 
 #[test]
 fn qos_0_is_answered_once_it_is_written() -> Outcome {
@@ -240,15 +240,6 @@ fn a_topic_is_named_once_on_each_connection() -> Outcome {
 
 #[test]
 fn answers_to_nothing() -> Outcome {
-    let ack = |kind, packet_id| {
-        let (reason, properties) = (Reason::SUCCESS, Properties::default());
-        Packet::Ack(Ack {
-            kind,
-            packet_id,
-            reason,
-            properties,
-        })
-    };
     for pair in both(&[]) {
         let mut pair = pair.ready()?;
         let new = pair.client.version == Version::V5;

@@ -247,3 +247,30 @@ fn a_qos_that_there_is_not_is_refused() {
     let outcome = pair.emit(Some(1), 3, "a", "x");
     assert_eq!(outcome.map_err(|error| error.code), Err(Code::Invalid));
 }
+
+#[test]
+fn in_a_rush_messages_leave_many_at_a_time_and_none_waits_long() -> Outcome {
+    let mut pair = wired(&[("max_in_flight", number(10))]).ready()?;
+    pair.peer.silent.push(Place::Publish);
+    for _ in 0..100 {
+        pair.emit(None, 1, "a", "x")?;
+    }
+    pair.settle()?;
+    assert_eq!(pair.log().len(), 10);
+    pair.forget();
+    for packet_id in 1..=4 {
+        pair.hears(&ack(AckKind::PubAck, packet_id))?;
+    }
+    pair.settle()?;
+    assert_eq!(pair.log(), [] as [&str; 0], "the broker has enough to do");
+    pair.hears(&ack(AckKind::PubAck, 5))?;
+    pair.settle()?;
+    assert_eq!(pair.log().len(), 5, "half of the window at once");
+    pair.forget();
+    pair.hears(&ack(AckKind::PubAck, 6))?;
+    pair.pass(Duration::from_millis(1))?.settle()?;
+    assert_eq!(pair.log().len(), 1, "a millisecond is long enough");
+    let next = pair.client.deadline();
+    assert!(next.is_some_and(|at| at > pair.now), "nothing is due");
+    Ok(())
+}

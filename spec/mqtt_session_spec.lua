@@ -269,6 +269,7 @@ describe("MQ.mqtt sessions:", function()
     expect(got, 1, 10)
     assert.same({ "while it was away" }, { got[1], got[2] })
     assert.is_true(mq:close())
+    eventually(function() return select(2, proxy.count()) == 0 end)   -- the broker has read the good-bye
     mq = client(server, { client_id = id, clean = false, session_expiry = 0,
       on_connect = function(_, info) told = info end })
     assert(mq:emit("x", ""))

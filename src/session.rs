@@ -75,6 +75,12 @@ pub trait Session: Send {
     /// The peer has accepted the handshake of this connection.
     fn accepted(&self) -> bool;
 
+    /// An answer is due which the peer may keep back until it knows that what came before has
+    /// arrived (Nagle's algorithm): the transport acknowledges at once.
+    fn awaits_answer(&self) -> bool {
+        false
+    }
+
     /// How late what arrives may be read, many answers at a time, which saves both ends a wake-up
     /// for each handful.
     fn patience(&self) -> Patience {

@@ -30,6 +30,16 @@ pub(super) fn too_large(payload: usize, max_queue_bytes: usize) -> Error {
     ))
 }
 
+/// A name as an error shows it: in quotation marks, and not for pages.
+pub(super) fn quoted(name: &[u8]) -> String {
+    const MOST: usize = 80;
+    let name = String::from_utf8_lossy(name);
+    match name.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}…", &name[..end]),
+        None => format!("{name:?}"),
+    }
+}
+
 /// The error of a queued message that newer ones have pushed out.
 pub(super) fn dropped() -> Error {
     Error::new(Code::Full, "dropped: newer messages needed the room")

@@ -229,6 +229,9 @@ impl Link {
         let mut writer = connection.writer();
         match pump::step(self, &mut reader, &mut writer, read, Instant::now()) {
             Ok(step) => {
+                if step.acknowledge {
+                    socket.acknowledge();
+                }
                 let out = &mut writer.out;
                 if !out.is_empty() {
                     connection.write_out(&socket, out);

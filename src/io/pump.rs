@@ -89,6 +89,8 @@ pub(super) struct Step {
     pub(super) worked: bool,
     /// It has nothing more to say.
     pub(super) finished: bool,
+    /// What was read has to be acknowledged at once, with nothing to say.
+    pub(super) acknowledge: bool,
 }
 
 /// Lets the session work on what was read, and fills the out-buffer. The caller writes it. For
@@ -105,6 +107,7 @@ pub(super) fn step<H: Hub>(
     // Also when room has come or gone, which the session has to know.
     let worked = read > 0 || reader.stalled != H::is_full(&events);
     let mut outcome = Ok(());
+    let mut acknowledge = false;
     let finished = {
         let mut session = connection.session();
         if worked {
@@ -119,6 +122,7 @@ pub(super) fn step<H: Hub>(
             session.farewell(&mut writer.out);
         } else if writer.out.is_empty() {
             session.poll_transmit(now, &mut writer.out, &mut events);
+            acknowledge = read > 0 && writer.out.is_empty() && session.awaits_answer();
         }
         if !reader.accepted && session.accepted() {
             reader.accepted = true;
@@ -136,6 +140,7 @@ pub(super) fn step<H: Hub>(
     Ok(Step {
         worked: worked || resumes,
         finished,
+        acknowledge,
     })
 }
 
@@ -210,6 +215,9 @@ impl<H: Hub> Pump<'_, H> {
             }
         };
         give_buffer_back(&mut reader);
+        if let (true, Some(socket)) = (step.acknowledge, self.stream.socket()) {
+            socket.acknowledge();
+        }
         let mut worked = step.worked;
         while !writer.out.is_empty() {
             match self.stream.poll_write(cx, &writer.out) {

@@ -44,6 +44,14 @@ impl Plain {
         }
     }
 
+    /// Tells the peer at once that what was read has arrived, where the kernel would wait for
+    /// something to send with it.
+    pub fn acknowledge(&self) {
+        if let Plain::Tcp(socket) = self {
+            sys::acknowledge(socket.as_fd());
+        }
+    }
+
     /// Appends what has arrived to `buffer`; 0: the peer has closed.
     ///
     /// # Errors

@@ -92,6 +92,8 @@ pub struct Mqtt {
     released: usize,
     /// Until when messages and PUBRELs are held back; see `outbound`.
     held_until: Option<Instant>,
+    /// How many times in a row that was in vain.
+    futile: u8,
     outbox: Outbox,
     in_flight: InFlight,
     /// What is in flight was sent on an earlier connection of the same session.
@@ -187,6 +189,7 @@ impl Mqtt {
             releases: BytesMut::new(),
             released: 0,
             held_until: None,
+            futile: 0,
             outbox: Outbox::default(),
             in_flight: InFlight::default(),
             dup: false,
@@ -383,6 +386,7 @@ impl Session for Mqtt {
         self.releases = BytesMut::new();
         self.released = 0;
         self.held_until = None;
+        self.futile = 0;
         self.stalled = false;
         self.trouble = Some(cause.clone());
         self.outbound_aliases.clear();
@@ -428,6 +432,10 @@ impl Session for Mqtt {
 
     fn accepted(&self) -> bool {
         self.stage == Stage::Ready
+    }
+
+    fn awaits_answer(&self) -> bool {
+        self.stage == Stage::Ready && !self.in_flight.is_quiet()
     }
 
     fn patience(&self) -> Patience {

@@ -2,7 +2,7 @@
 //! again. Source: MQTT 5.0, sections 3.3 to 3.7, 4.3, 4.4 and 4.9.
 
 use super::answers::release;
-use super::{aliases, Batch, Due, Mqtt, Sender, Stage};
+use super::{aliases, Batch, Due, Mqtt, Sender};
 use crate::client::ledger::Epoch;
 use crate::client::outbox::Overflow;
 use crate::client::told;
@@ -17,9 +17,12 @@ pub(super) use aliases::Outbound as OutboundAliases;
 /// Bytes handed to the transport at a time: enough to keep it busy.
 const CHUNK: usize = 64 * 1024;
 
-/// See [`Mqtt::gathering`].
+/// See [`Mqtt::holds_back`].
 const GATHER: Duration = Duration::from_millis(1);
 const SMALLEST_RUSH: usize = 8;
+
+/// So many times in a row in vain, and a connection is not gathered for any more.
+const FUTILE: u8 = 3;
 
 /// The flags of [`Publish`]: two bits of QoS, which count where [`HAS_QOS`] is set, and RETAIN.
 const QOS: u32 = 3;
@@ -95,8 +98,8 @@ impl Written {
 /// Judges what needs no session.
 pub(super) fn check(publish: &Publish<'_>) -> Result<(), Error> {
     let named = |problem: &str| {
-        let name = String::from_utf8_lossy(publish.target);
-        Error::invalid(format!("the topic {name:?}: {problem}"))
+        let name = told::quoted(publish.target);
+        Error::invalid(format!("the topic {name}: {problem}"))
     };
     match std::str::from_utf8(publish.target) {
         Ok(name) => topic::check_name(name).map_err(|error| named(&error.to_string())),
@@ -213,8 +216,7 @@ impl Mqtt {
                 self.control = BytesMut::new();
             }
         }
-        self.held_until = self.gathering().filter(|until| *until > now);
-        if self.held_until.is_some() {
+        if self.holds_back(now) {
             return;
         }
         out.unsplit(std::mem::take(&mut self.releases));
@@ -229,12 +231,26 @@ impl Mqtt {
         }
     }
 
-    /// Until when what the last answers allow to be sent is held back, so that more of it leaves at
+    /// Whether what the last answers allow to be sent is held back, so that more of it leaves at
     /// once: a system call for each would cost more than all the rest. Only in a rush of messages,
-    /// and as long as the broker has half of the window to work on.
-    fn gathering(&self) -> Option<Instant> {
-        let clock = self.clock.filter(|_| self.stage == Stage::Ready)?;
-        (self.is_rush() && self.held() < self.window() / 2).then(|| clock.last_progress + GATHER)
+    /// as long as the broker has half of the window to work on, and for a millisecond.
+    fn holds_back(&mut self, now: Instant) -> bool {
+        self.held_until = None;
+        let held = self.held();
+        let Some(clock) = self.clock.filter(|_| held > 0 && self.is_rush()) else {
+            return false;
+        };
+        let until = clock.last_sent + GATHER;
+        if held < self.window() / 2 && now < until {
+            self.held_until = Some(until);
+            return true;
+        }
+        // A broker that keeps its answers back (Nagle's algorithm) waits for what is held.
+        self.futile = match now < until {
+            true => 0,
+            false => self.futile + 1,
+        };
+        false
     }
 
     /// How many packets the broker's answers allow to be sent.
@@ -245,7 +261,7 @@ impl Mqtt {
     /// More waits than the broker takes at a time.
     pub(super) fn is_rush(&self) -> bool {
         let window = self.window();
-        window >= SMALLEST_RUSH && self.outbox.len() >= window
+        self.futile < FUTILE && window >= SMALLEST_RUSH && self.outbox.len() >= window
     }
 
     /// How many publishes may be in flight.

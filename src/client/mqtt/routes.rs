@@ -6,6 +6,7 @@
 
 use super::options;
 use crate::client::subscriptions::{Inserted, Subscription, Subscriptions};
+use crate::client::told;
 use crate::codec::mqtt::{topic, Properties, PropertyId, PropertyValue, Qos};
 use crate::error::Error;
 use crate::message::{Key, Ticket, Value};
@@ -75,8 +76,10 @@ impl Routes {
         waiter: Ticket,
         until: Instant,
     ) -> Result<Inserted, Error> {
-        topic::check_filter(filter)
-            .map_err(|error| Error::invalid(format!("the topic filter {filter:?}: {error}")))?;
+        topic::check_filter(filter).map_err(|error| {
+            let filter = told::quoted(filter.as_bytes());
+            Error::invalid(format!("the topic filter {filter}: {error}"))
+        })?;
         let flag = |name| given.member(name).as_bool() == Some(true);
         let no_local = flag("no_local");
         if no_local && topic::shared_filter(filter).is_some() {

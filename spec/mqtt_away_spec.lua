@@ -65,7 +65,18 @@ describe("MQ.mqtt, with a broker that is away:", function()
       end
     end
 
-    it("resumes its session in MQTT 5: what was published meanwhile arrives, once", function()
+    -- A cut may catch an acknowledgement, and QoS 1 then comes again.
+    local function distinct(list)
+      local seen, kept = {}, {}
+      for _, each in ipairs(list) do
+        if not seen[each] then
+          seen[each], kept[#kept + 1] = true, each
+        end
+      end
+      return kept
+    end
+
+    it("resumes its session in MQTT 5: what was published meanwhile arrives, QoS 2 once", function()
       local infos = {}
       local options = { reconnect = quick, on_connect = function(_, info) infos[#infos + 1] = info end }
       local mq = client(proxy, options)
@@ -77,10 +88,10 @@ describe("MQ.mqtt, with a broker that is away:", function()
           server:publish("-t", "exactly", "-m", number, "-q", "2")
         end
         mend()
-        expect(once, round * 10)
+        eventually(function() return #distinct(payloads(once)) == round * 10 end)
         expect(exactly, round * 10)
       end
-      assert.same(numbers(1, 30), payloads(once))
+      assert.same(numbers(1, 30), distinct(payloads(once)))
       assert.same(numbers(1, 30), payloads(exactly))
       assert.same({ 3, 3 }, { once.lost, exactly.lost })
       expect(infos, 4)

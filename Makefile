@@ -5,7 +5,7 @@
 # the library's file name does not say which Lua it was built for.
 
 LUA      ?= lua5.4
-FEATURES ?= mqtt tls websocket
+FEATURES ?= httpd mqtt tls websocket
 PROFILE  ?= release
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -27,7 +27,7 @@ TARGET   := target/$(LUA_NAME)
 BUILD    := build/$(LUA_NAME)
 CORE     := $(BUILD)/MQ/core.so
 PROFILE_DIR := $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
-PEERS    := $(patsubst bench/peers/%.c,build/bench/%,$(wildcard bench/peers/*.c))
+PEERS    := $(patsubst bench/peers/%.c,build/bench/%,$(wildcard bench/peers/*.c)) build/bench/fanout
 SOURCES  := $(wildcard Cargo.toml Cargo.lock build.rs) $(shell find src -name '*.rs')
 
 LUADIR   ?= $(PREFIX)/share/lua/$(ABI)
@@ -65,7 +65,7 @@ build-all: ## the module for all five interpreters
 	@for lua in $(LUAS); do $(MAKE) --no-print-directory build LUA=$$lua || exit 1; done
 
 check-lua55: ## does it compile for Lua 5.5, which no distribution packages yet?
-	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,tls,websocket
+	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,httpd,mqtt,tls,websocket
 
 env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
@@ -80,7 +80,7 @@ test: ## everything, on every interpreter
 lint: ## formatting, clippy, luacheck, file lengths
 	@CARGO='$(CARGO)' tools/lint.sh
 
-bench: build spec-tools $(PEERS) ## against C peers; ONLY=redis|mqtt|S|P|E|L|M|MI0…, RUNS=5, WRITE=1
+bench: build spec-tools $(PEERS) ## against C and Rust peers; ONLY=redis|mqtt|httpd|S|P|E|L|M|H|W|MI0…, RUNS=5, WRITE=1
 	@LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
 	 LUA_CPATH='$(abspath $(BUILD))/?.so;$(abspath $(BUILD))/spec/?.so;;' \
 	 ONLY='$(ONLY)' RUNS='$(RUNS)' WRITE='$(WRITE)' SIDE='$(SIDE)' $(LUA) bench/run.lua
@@ -92,6 +92,11 @@ build/bench/%: bench/peers/%.c $(wildcard bench/peers/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -std=gnu11 $(shell pkg-config --cflags $(call peer_library,$*)) -o $@ $< \
 	    $(shell pkg-config --libs $(call peer_library,$*))
+
+build/bench/fanout: bench/peers/fanout/src/main.rs bench/peers/fanout/Cargo.toml bench/peers/fanout/Cargo.lock
+	$(CARGO) build --release --locked --target-dir target/fanout --manifest-path bench/peers/fanout/Cargo.toml
+	@mkdir -p $(@D)
+	@cp target/fanout/release/fanout $@
 
 fuzz: ## each fuzz target for SECONDS_EACH=60, or ONLY=name alone
 	@CARGO='$(CARGO)' ONLY='$(ONLY)' SECONDS_EACH='$(or $(SECONDS_EACH),60)' tools/fuzz.sh

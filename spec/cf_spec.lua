@@ -15,10 +15,10 @@ describe("the searcher", function()
 
   it("is asked last, and knows its own names only", function()
     assert.equal(searcher, searchers[#searchers])
-    for _, name in ipairs { "cf", "class", "json", "logging" } do
+    for _, name in ipairs { "cf", "class", "httpd", "json", "logging" } do
       assert.equal(require("MQ.cf." .. name), searcher(name)(name))
     end
-    assert.is_nil(searcher("httpd"))
+    assert.is_nil(searcher("tcp"))
     assert.is_nil(searcher("MQ"))
   end)
 

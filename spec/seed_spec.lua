@@ -1,6 +1,7 @@
--- The first three scripts of the chapter that MQ's API comes from (spec/seed/*.lua, as printed there), run by `mq run`
--- against a server at localhost:6379, where they look for it.
+-- The four scripts of the chapter that MQ's API comes from (spec/seed/*.lua, as printed there; chat.lua has the `=`
+-- that the page lacks in its first line), run by `mq run` against a server at localhost:6379, where they look for it.
 
+local Browser = require "spec.support.browser"
 local helper = require "spec.helper"
 local sys = helper.sys
 
@@ -33,16 +34,19 @@ local function copy(name, target)
 end
 
 -- Starts a script as script/main.lua -> the process, and the number of the line that logs what arrives.
-local function run(name)
+local function run(name, other)
   local dir = helper.tmpdir()
   os.execute("mkdir " .. dir .. "/script")
   local text = copy(name, dir .. "/script/main.lua")
+  if other then
+    copy(other, dir .. "/script/" .. other .. ".lua")
+  end
   local process = helper.start_lua(helper.root .. "/bin/mq", {
     args = { "run", "script/main.lua" }, cwd = dir, interp = "/bin/sh",
     env = { LUA = helper.interpreter, LUA_PATH = false, LUA_CPATH = false, NO_COLOR = "1" },
   })
-  local line = select(2, text:match("^(.*)Log:DEBUG"):gsub("\n", "")) + 1
-  return process, line
+  local before = text:match("^(.*)Log:DEBUG") or ""
+  return process, select(2, before:gsub("\n", "")) + 1
 end
 
 local function quote(text)
@@ -150,5 +154,43 @@ describe("the chapter's scripts:", function()
     for _, count in pairs(counts) do
       assert.equal(#list / 3, count)
     end
+  end)
+
+  local taken = sys.connect("127.0.0.1", 8080, 1)
+  if taken then
+    sys.close(taken)
+  end
+
+  maybe("a chat: each browser gets what any of them says", true, function()
+    if taken then
+      pending "something listens on port 8080 already"
+      return
+    end
+    local process = run("chat", "ws")
+    local time = "%[%d%d%d%d/%d%d/%d%d %d%d:%d%d:%d%d%]"
+    process:expect("^" .. time .. " %[INFO%] httpd正在监听: 0%.0%.0%.0:8080\n"
+      .. time .. " %[INFO%] httpd正在运行Web Server服务%.%.%.\n$")
+    local one, two = Browser.open(8080), Browser.open(8080)
+    process:expect((time .. " %- 127%.0%.0%.1 %- 127%.0%.0%.1 %- /ws %- GET %- 101 %- req_time: %d%.%d+/Sec\n"):rep(2))
+    helper.eventually(function() return server:cli("CLIENT", "LIST"):find("psub=1.*psub=1") end, 5)
+    one:send("hello! 我是1")
+    two:send("hello! 我是2")
+    local heard = {}
+    for _, browser in ipairs { one, one, two, two } do
+      local op, data = browser:receive()
+      assert.equal("text", op)
+      heard[#heard + 1] = data
+    end
+    table.sort(heard)
+    assert.same({ "hello! 我是1", "hello! 我是1", "hello! 我是2", "hello! 我是2" }, heard)
+    process:expect "客户端%[%d+%]发送了消息:%[hello! 我是1%]\n"
+    process:expect "客户端%[%d+%]发送了消息:%[hello! 我是2%]\n"
+    one:say_close(1000)
+    assert.same({ "close", 1000, "" }, { one:receive() })
+    helper.eventually(function() return server:client_count() == 1 end, 5)
+    process:kill("INT")
+    assert.same({ "close", 1001, "" }, { two:receive() })
+    two:say_close(1001)
+    interrupt(process, server)
   end)
 end)

@@ -52,6 +52,7 @@ test)
     file_from /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
     command_from setpriv util-linux
     command_from activemq
+    command_from chromium # the chat example's page; 350 MB, most of a minute
     file_from /usr/share/java/mqtt-client.jar libmqtt-client-java # activemq's MQTT; it does not depend on it
     ;;
 *) die "usage: tools/setup.sh demo [LUA] | test | bench" ;;

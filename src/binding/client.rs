@@ -275,13 +275,13 @@ impl Handle {
     }
 }
 
-fn answer(lua: &Lua, outcome: Result<(), Error>) -> LuaResult<MultiValue> {
+pub(super) fn answer(lua: &Lua, outcome: Result<(), Error>) -> LuaResult<MultiValue> {
     match outcome {
         Ok(()) => true.into_lua_multi(lua),
         Err(error) => refused(lua, &error),
     }
 }
 
-fn refused(lua: &Lua, error: &Error) -> LuaResult<MultiValue> {
+pub(super) fn refused(lua: &Lua, error: &Error) -> LuaResult<MultiValue> {
     (LuaValue::Nil, error.text.as_str(), error.code.as_str()).into_lua_multi(lua)
 }

@@ -8,6 +8,8 @@ mod convert;
 mod json;
 mod port;
 mod raw;
+#[cfg(feature = "httpd")]
+mod server;
 
 use crate::io::{clock, fork};
 use mlua::prelude::{Lua, LuaResult, LuaTable, LuaValue};
@@ -22,6 +24,8 @@ pub(crate) fn module(lua: &Lua) -> LuaResult<LuaTable> {
     core.set("version", env!("CARGO_PKG_VERSION"))?;
     core.set("port", lua.create_function(|lua, ()| port::current(lua))?)?;
     core.set("client", lua.create_function(client::create)?)?;
+    #[cfg(feature = "httpd")]
+    core.set("server", lua.create_function(server::create)?)?;
     core.set("now", lua.create_function(|_, ()| Ok(clock::monotonic()))?)?;
     core.set("time", lua.create_function(|_, ()| Ok(clock::wall()))?)?;
     core.set("pid", lua.create_function(|_, ()| Ok(std::process::id()))?)?;

@@ -7,6 +7,8 @@ mod connection;
 pub mod driver;
 pub mod endpoint;
 pub mod fork;
+#[cfg(feature = "httpd")]
+pub mod httpd;
 pub mod link;
 pub mod port;
 mod pump;

@@ -46,7 +46,7 @@ fn start() -> io::Result<Handle> {
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        // Only name resolution blocks.
+        // Only name resolution and files block.
         .max_blocking_threads(4)
         .thread_name("mq-resolver")
         .build()?;

@@ -84,6 +84,39 @@ impl Layer {
     }
 }
 
+/// What a server shows of itself.
+#[cfg(feature = "httpd")]
+#[derive(Clone)]
+pub(super) struct Front(tokio_rustls::TlsAcceptor);
+
+#[cfg(feature = "httpd")]
+impl Front {
+    /// Reads the options `tls_cert tls_key`; None without them.
+    pub(super) fn parse(options: &Value) -> Result<Option<Self>, Error> {
+        let (cert, key) = (options.member("tls_cert"), options.member("tls_key"));
+        match (cert, key) {
+            (Value::Nil, Value::Nil) => return Ok(None),
+            (Value::Nil, _) => return Err(incomplete("key", "cert")),
+            (_, Value::Nil) => return Err(incomplete("cert", "key")),
+            _ => {}
+        }
+        let provider = Arc::new(ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| misconfigured("tls", &error))?
+            .with_no_client_auth()
+            .with_single_cert(certificates("tls.cert", cert)?, private_key(key)?)
+            .map_err(|error| misconfigured("tls.cert", &error))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Some(Front(Arc::new(config).into())))
+    }
+
+    /// Makes the handshake with a browser.
+    pub(super) async fn wrap(&self, socket: TcpStream) -> std::io::Result<Box<dyn Layered>> {
+        Ok(Box::new(self.0.accept(socket).await?))
+    }
+}
+
 /// The certificates to trust: `ca`, or those of the system, read once a process.
 fn roots(ca: &Value) -> Result<Arc<RootCertStore>, Error> {
     if *ca != Value::Nil {

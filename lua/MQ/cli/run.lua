@@ -10,8 +10,8 @@ usage: mq run SCRIPT [ARGUMENTS]
 Runs a Lua script in a coroutine of a loop, so that MQ's calls wait without blocking each other, until nothing is
 left to do: no coroutine that anything could wake, no timer, no subscription.
 
-`require` finds modules beside the script, and `cf`, `json`, `logging` and `class` where there are none of these
-names: a script that was written for the cf framework runs as it is. The arguments are in `arg` and `...`.
+`require` finds modules beside the script, and `cf`, `httpd`, `json`, `logging` and `class` where there are none of
+these names: a script that was written for the cf framework runs as it is. The arguments are in `arg` and `...`.
 
 Exit codes: 0; 1 after an error in the script; 2 for a wrong command line; 130 after Ctrl-C (SIGINT), which closes
 every client. SIGTERM ends it at once: a service manager sends SIGINT instead (systemd: KillSignal=SIGINT).

@@ -5,6 +5,7 @@ mod request;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use super::endpoint::{plainly, Address};
 use super::transport::{code_of, Layered, Stream};
@@ -21,6 +22,8 @@ use tungstenite::handshake::client::Response;
 use tungstenite::handshake::{derive_accept_key, machine::TryParse};
 use tungstenite::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tungstenite::http::StatusCode;
+#[cfg(feature = "httpd")]
+pub(super) use wire::Wire;
 
 /// An answer to the handshake, header fields included, is not longer.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -176,13 +179,9 @@ fn refusal(answer: &Response) -> String {
 /// Checks an answer with status 101 (RFC 6455, section 4.1, "the client MUST validate the
 /// server's response as follows").
 fn judge(fields: &HeaderMap, key: &str, protocols: &[String]) -> Result<(), String> {
-    let has = |name: HeaderName, token: &str| {
-        fields.get_all(name).iter().any(|value| {
-            let mut tokens = value.as_bytes().split(|byte| *byte == b',');
-            tokens.any(|each| each.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-        })
-    };
-    if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
+    if !is_one_of(fields, &header::UPGRADE, "websocket")
+        || !is_one_of(fields, &header::CONNECTION, "upgrade")
+    {
         return Err("the server switches to another protocol than WebSocket".to_owned());
     }
     let expected = derive_accept_key(key.as_bytes());
@@ -217,6 +216,14 @@ fn judge(fields: &HeaderMap, key: &str, protocols: &[String]) -> Result<(), Stri
              check websocket.path and websocket.protocols"
         )),
     }
+}
+
+/// Whether a field that is a list has `token` in it, in whatever case (RFC 9110, section 5.6.1).
+pub(super) fn is_one_of(fields: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    fields.get_all(name).iter().any(|value| {
+        let mut tokens = value.as_bytes().split(|byte| *byte == b',');
+        tokens.any(|each| each.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    })
 }
 
 /// A field that a server sent, not longer than an error may be.

@@ -2,11 +2,12 @@
 //! messages is read as bytes. Knows no handshake.
 
 use super::super::transport::{Layered, READ};
+use super::wire::Wire;
 use bytes::Bytes;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::pin::Pin;
-use std::task::{ready, Context, Poll, Waker};
+use std::task::{ready, Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tungstenite::error::{CapacityError, Error as Failure, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -32,46 +33,6 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// A socket as tungstenite wants it: it blocks never, and wakes who called last. One task reads
-/// and writes, so there is one to wake.
-struct Wire {
-    inner: Box<dyn Layered>,
-    waker: Waker,
-}
-
-impl Wire {
-    fn poll<T>(
-        &mut self,
-        work: impl FnOnce(Pin<&mut dyn Layered>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> io::Result<T> {
-        match work(
-            Pin::new(&mut *self.inner),
-            &mut Context::from_waker(&self.waker),
-        ) {
-            Poll::Ready(done) => done,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-impl Read for Wire {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let mut room = ReadBuf::new(room);
-        self.poll(|inner, cx| inner.poll_read(cx, &mut room))?;
-        Ok(room.filled().len())
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.poll(|inner, cx| inner.poll_write(cx, bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.poll(|inner, cx| inner.poll_flush(cx))
-    }
-}
-
 /// The byte stream. Holds one message in and one out at most.
 pub(super) struct Messages {
     socket: WebSocket<Wire>,
@@ -96,10 +57,7 @@ impl Messages {
         text: bool,
         max_message: usize,
     ) -> Self {
-        let wire = Wire {
-            inner,
-            waker: Waker::noop().clone(),
-        };
+        let wire = Wire::new(inner);
         let config = WebSocketConfig::default()
             .read_buffer_size(LANDING)
             // A message goes out at once: what could go together already is one.
@@ -119,7 +77,7 @@ impl Messages {
 
     /// The socket, which wakes `cx`'s task.
     fn socket(&mut self, cx: &Context<'_>) -> &mut WebSocket<Wire> {
-        self.socket.get_mut().waker.clone_from(cx.waker());
+        self.socket.get_mut().wakes(cx);
         &mut self.socket
     }
 
@@ -246,8 +204,7 @@ impl AsyncWrite for Messages {
                 },
             }
         }
-        let wire = self.socket.get_mut();
-        Pin::new(&mut *wire.inner).poll_shutdown(cx)
+        self.socket.get_mut().poll_shutdown(cx)
     }
 }
 

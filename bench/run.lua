@@ -7,7 +7,9 @@
 local sys = require "spec_sys"
 local report = require "bench.report"
 
-local suites = { require "bench.redis_suite", (require "bench.mqtt_suite") } -- 5.4 returns the path too
+local suites = {
+  (require "bench.redis_suite"), (require "bench.mqtt_suite"), (require "bench.httpd_suite"),   -- 5.4: the path too
+}
 
 local function setting(name)
   local value = os.getenv(name)
@@ -47,14 +49,14 @@ local function meant(word)
       return names
     end
   end
-  error(("ONLY=%s: there are the suites redis and mqtt, and the benches %s"):format(word,
+  error(("ONLY=%s: there are the suites redis, mqtt and httpd, and the benches %s"):format(word,
     table.concat(all_names(function() return true end), " ")), 0)
 end
 
 local function chosen()
   local only = setting("ONLY")
   local names = {}
-  for word in (only or "redis mqtt"):gmatch("[^%s,]+") do
+  for word in (only or "redis mqtt httpd"):gmatch("[^%s,]+") do
     for _, name in ipairs(meant(word)) do
       names[name] = true
     end

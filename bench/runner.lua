@@ -17,14 +17,14 @@ local function fail(process)
   error(("%s: exit code %s\n%s%s"):format(process.label, code, out, err), 0)
 end
 
---- Starts a program -> the process (spec/support/process.lua).
-function runner.start(label, argv)
-  -- a thousand clients need more descriptors than the usual soft limit
-  local command = { "sh", "-c", 'ulimit -n 8192 2>/dev/null; exec "$@"', "sh" }
+--- Starts a program -> the process (spec/support/process.lua); `stdin`: with a pipe to it.
+function runner.start(label, argv, stdin)
+  -- ten thousand clients need more descriptors than the usual soft limit
+  local command = { "sh", "-c", 'ulimit -n 20000 2>/dev/null || ulimit -n 8192 2>/dev/null; exec "$@"', "sh" }
   for _, argument in ipairs(argv) do
     command[#command + 1] = argument
   end
-  local process = Process.start(command)
+  local process = Process.start(command, { stdin = stdin })
   process.label = label
   return process
 end
@@ -59,6 +59,11 @@ end
 --- Starts a C program from bench/peers.
 function runner.peer(name, ...)
   return runner.start(name, { "build/bench/" .. name, ... })
+end
+
+--- The same, one that goes on until its input ends.
+function runner.holding(name, ...)
+  return runner.start(name, { "build/bench/" .. name, ... }, true)
 end
 
 --- Starts a Lua program from bench.

@@ -1,10 +1,10 @@
-//! The three functions that Lua calls for every message, written against Lua's C API: mlua's safe
+//! The functions that Lua calls for every message, written against Lua's C API: mlua's safe
 //! values cost twice as much as all the rest of a message.
 //!
 //! The rules that make the `unsafe` here sound:
 //! - No Rust value with a destructor lives across a call of Lua that may raise, since Lua leaves
 //!   by longjmp: all work in Rust is done first, in `catch_unwind`, and yields plain pointers.
-//! - What these point into is held by the consumer or the client until its next call. Lua may run
+//! - What these point into is held by the consumer, the client or the server until its next call. Lua may run
 //!   finalizers in between: one that just pulls gets nothing, and for one that waits the consumer
 //!   keeps in place what is being pushed ([`Consumer::is_nested`]).
 //! - The object behind an upvalue is owned by a full userdata, which a closure keeps from being
@@ -14,6 +14,8 @@
 
 use super::client::Client;
 use super::port::{Consumer, Pulled};
+#[cfg(feature = "httpd")]
+use super::server::Sockets;
 use crate::message::{Meta, Value, Verdict};
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::{Lua, LuaFunction, LuaResult};
@@ -42,6 +44,12 @@ pub(super) fn publish_function(lua: &Lua, client: Rc<Client>) -> LuaResult<LuaFu
 /// `client.acknowledge`.
 pub(super) fn acknowledge_function(lua: &Lua, client: Rc<Client>) -> LuaResult<LuaFunction> {
     closure(lua, client, acknowledge)
+}
+
+/// `server.send`.
+#[cfg(feature = "httpd")]
+pub(super) fn send_function(lua: &Lua, sockets: Rc<Sockets>) -> LuaResult<LuaFunction> {
+    closure(lua, sockets, send)
 }
 
 /// A C function whose first upvalue is a userdata that owns `object`.
@@ -238,6 +246,31 @@ unsafe extern "C-unwind" fn acknowledge(state: *mut lua_State) -> c_int {
         }
     }
     0
+}
+
+#[cfg(feature = "httpd")]
+unsafe extern "C-unwind" fn send(state: *mut lua_State) -> c_int {
+    // SAFETY: see the module. The string is an argument and stays on the stack, unmoved, for as long
+    // as it is borrowed; at most three values are pushed.
+    unsafe {
+        let Some(sockets) = upvalue::<Sockets>(state) else {
+            return refuse(state, b"the WebSocket is closed", "closed");
+        };
+        let Some(data) = string(state, 2) else {
+            return refuse(state, b"a message must be a string", "invalid");
+        };
+        let key = ffi::lua_tonumber(state, 1) as u64;
+        let binary = ffi::lua_toboolean(state, 3) != 0;
+        let sent = catch_unwind(AssertUnwindSafe(|| sockets.send(key, data, binary)));
+        match sent.map_err(drop) {
+            Ok(Ok(())) => {
+                ffi::lua_pushboolean(state, 1);
+                1
+            }
+            Ok(Err(code)) => refuse(state, sockets.failure(), code.as_str()),
+            Err(()) => panicked(state),
+        }
+    }
 }
 
 /// The bytes of a string argument; numbers do not count as strings.

@@ -1,14 +1,14 @@
 //! The Lua side of an HTTP server and of its WebSockets, which Lua names by their keys.
 
 use super::port::{self, Consumer};
-use super::{client, convert};
+use super::{client, convert, raw};
 use crate::error::{Code, Error};
 use crate::io::httpd::{Answer, Bounds, Server, Settings, Socket};
 use crate::message::Value;
 use bytes::Bytes;
 use mlua::prelude::{Lua, LuaFunction, LuaResult, LuaString, LuaTable, LuaValue};
 use mlua::{AnyUserData, IntoLuaMulti, MultiValue, UserData, UserDataFields, UserDataMethods};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,35 +18,65 @@ use std::time::Duration;
 use tungstenite::Message;
 
 /// The WebSockets of a server, as its Lua thread holds them.
-#[derive(Default)]
-struct Sockets {
-    by_key: HashMap<u64, Arc<Socket>>,
+pub(super) struct Sockets {
+    by_key: RefCell<HashMap<u64, Entry>>,
     /// What was sent last: what goes to a thousand browsers is checked and copied once.
-    last: Option<Message>,
+    last: RefCell<Option<Message>>,
+    /// The text of the last error of `send`, kept here while Lua copies it.
+    failure: RefCell<String>,
+    consumer: Rc<Consumer>,
+}
+
+struct Entry {
+    socket: Arc<Socket>,
+    /// The turn in which it was last sent something.
+    turn: Cell<u64>,
 }
 
 impl Sockets {
-    fn send(&mut self, key: u64, data: &[u8], binary: bool) -> Result<(), Error> {
-        let socket = self.by_key.get(&key).ok_or_else(closed)?;
-        let message = match &self.last {
-            Some(Message::Text(last)) if !binary && last.as_bytes() == data => self.last.clone(),
-            Some(Message::Binary(last)) if binary && last == data => self.last.clone(),
-            _ => None,
-        };
-        let message = match message {
-            Some(message) => message,
-            None => {
-                let message = Socket::message(data, binary)?;
-                // A clone shares the bytes.
-                self.last = (data.len() <= KEEP).then(|| message.clone());
-                message
-            }
-        };
-        socket.send(message)
+    /// The hot path: a message. The text of an error is in [`Sockets::failure`].
+    pub(super) fn send(&self, key: u64, data: &[u8], binary: bool) -> Result<(), Code> {
+        self.try_send(key, data, binary).map_err(|error| {
+            *self.failure.borrow_mut() = error.text;
+            error.code
+        })
     }
 
-    fn get(&self, key: u64) -> Result<&Arc<Socket>, Error> {
-        self.by_key.get(&key).ok_or_else(closed)
+    fn try_send(&self, key: u64, data: &[u8], binary: bool) -> Result<(), Error> {
+        if !self.consumer.port().is_ours() {
+            return Err(closed());
+        }
+        let by_key = self.by_key.borrow();
+        let entry = by_key.get(&key).ok_or_else(closed)?;
+        let message = self.message(data, binary)?;
+        let waiter = &self.consumer.waiter;
+        let again = entry.turn.replace(waiter.turn()) == waiter.turn();
+        if entry.socket.send(message, again)? {
+            waiter.defer(entry.socket.courier().clone());
+        }
+        Ok(())
+    }
+
+    fn message(&self, data: &[u8], binary: bool) -> Result<Message, Error> {
+        let last = &mut *self.last.borrow_mut();
+        match last {
+            Some(Message::Text(text)) if !binary && text.as_bytes() == data => {}
+            Some(Message::Binary(bytes)) if binary && bytes == data => {}
+            _ => {
+                let message = Socket::message(data, binary)?;
+                if data.len() > KEEP {
+                    return Ok(message);
+                }
+                *last = Some(message);
+            }
+        }
+        // A clone shares the bytes.
+        last.clone().ok_or_else(closed)
+    }
+
+    /// Where the text of the last error lies until the next call.
+    pub(super) fn failure(&self) -> *const [u8] {
+        self.failure.borrow().as_bytes()
     }
 }
 
@@ -60,21 +90,19 @@ fn closed() -> Error {
 /// The userdata that Lua sees as a server.
 struct Handle {
     server: Server,
-    sockets: Rc<RefCell<Sockets>>,
+    sockets: Rc<Sockets>,
     send: LuaFunction,
-    /// Keeps the port open.
-    _consumer: Rc<Consumer>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let sockets = std::mem::take(&mut self.sockets.borrow_mut().by_key);
-        for (_, socket) in sockets {
+        let sockets = self.sockets.by_key.take();
+        for (_, entry) in sockets {
             if self.server.is_ours() {
-                socket.abandon();
+                entry.socket.abandon();
             } else {
                 // The parent's.
-                std::mem::forget(socket);
+                std::mem::forget(entry.socket);
             }
         }
     }
@@ -88,25 +116,16 @@ pub(super) fn create(lua: &Lua, (key, options): (u64, LuaTable)) -> LuaResult<Mu
         Ok(server) => server,
         Err(error) => return client::refused(lua, &error),
     };
-    let sockets: Rc<RefCell<Sockets>> = Rc::default();
-    let send = {
-        let (sockets, port) = (sockets.clone(), consumer.port().clone());
-        lua.create_function(
-            move |lua, (key, data, binary): (u64, LuaString, Option<bool>)| {
-                if !port.is_ours() {
-                    return client::refused(lua, &closed());
-                }
-                let binary = binary.unwrap_or(false);
-                let outcome = sockets.borrow_mut().send(key, &data.as_bytes(), binary);
-                client::answer(lua, outcome)
-            },
-        )?
-    };
+    let sockets = Rc::new(Sockets {
+        by_key: RefCell::default(),
+        last: RefCell::default(),
+        failure: RefCell::default(),
+        consumer,
+    });
     let handle: AnyUserData = lua.create_userdata(Handle {
         server,
+        send: raw::send_function(lua, sockets.clone())?,
         sockets,
-        send,
-        _consumer: consumer,
     })?;
     handle.into_lua_multi(lua)
 }
@@ -153,7 +172,9 @@ impl UserData for Handle {
                 let bounds = bounds(&convert::to_value(&options)?);
                 let socket = this.server.accept(id, key, bounds, protocol.as_deref());
                 Ok(socket.is_some_and(|socket| {
-                    this.sockets.borrow_mut().by_key.insert(key, socket);
+                    let turn = Cell::new(0);
+                    let entry = Entry { socket, turn };
+                    this.sockets.by_key.borrow_mut().insert(key, entry);
                     true
                 }))
             },
@@ -161,7 +182,7 @@ impl UserData for Handle {
         methods.add_method("ping", |lua, this, (key, data): (u64, LuaString)| {
             let outcome = this.socket(key).and_then(|socket| {
                 let message = Socket::ping(&data.as_bytes())?;
-                socket.send(message)
+                socket.send(message, false).map(drop)
             });
             client::answer(lua, outcome)
         });
@@ -183,9 +204,9 @@ impl UserData for Handle {
         // It has ended, or is to.
         methods.add_method("forget", |_, this, key: u64| {
             if this.server.is_ours() {
-                let socket = this.sockets.borrow_mut().by_key.remove(&key);
-                if let Some(socket) = socket {
-                    socket.abandon();
+                let entry = this.sockets.by_key.borrow_mut().remove(&key);
+                if let Some(entry) = entry {
+                    entry.socket.abandon();
                 }
             }
             Ok(())
@@ -203,7 +224,9 @@ impl Handle {
         if !self.server.is_ours() {
             return Err(closed());
         }
-        self.sockets.borrow().get(key).cloned()
+        let by_key = self.sockets.by_key.borrow();
+        let entry = by_key.get(&key).ok_or_else(closed)?;
+        Ok(entry.socket.clone())
     }
 }
 

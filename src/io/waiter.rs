@@ -38,6 +38,12 @@ const TRICKLE: std::ops::Range<u64> = 64..8192;
 /// The longest wait before the caller has another look.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// Something else that the thread holds back until it has nothing else to do.
+pub trait Deferred {
+    /// It has nothing else to do, or a turn of its loop is over.
+    fn push(&self);
+}
+
 /// A client that has begun to connect, and how lively it is.
 struct Attached {
     link: Arc<Link>,
@@ -66,6 +72,7 @@ pub struct Waiter {
     /// The program has asked for something since the last wait, and may wait for the answer.
     asked: Cell<bool>,
     attached: RefCell<Vec<Attached>>,
+    deferred: RefCell<Vec<Arc<dyn Deferred>>>,
 }
 
 impl Waiter {
@@ -77,7 +84,19 @@ impl Waiter {
             epoch: Cell::new(1),
             asked: Cell::new(false),
             attached: RefCell::default(),
+            deferred: RefCell::default(),
         }
+    }
+
+    /// At the next [`Waiter::push`], `deferred` is pushed, too, once.
+    pub fn defer(&self, deferred: Arc<dyn Deferred>) {
+        self.deferred.borrow_mut().push(deferred);
+    }
+
+    /// Counts the pushes: what has the same number happens in one turn.
+    #[inline]
+    pub fn turn(&self) -> u64 {
+        self.epoch.get()
     }
 
     /// Where the clients' events go.
@@ -127,6 +146,9 @@ impl Waiter {
             return;
         }
         self.epoch.set(self.epoch.get() + 1);
+        for deferred in self.deferred.borrow_mut().drain(..) {
+            deferred.push();
+        }
         let mut attached = self.attached.borrow_mut();
         let few = attached.len() <= FEW;
         for link in self.dirty.borrow_mut().drain(..) {
@@ -220,6 +242,7 @@ impl Drop for Waiter {
             // The parent's: its destructors would take its locks and close its sockets.
             std::mem::forget(std::mem::take(&mut self.dirty));
             std::mem::forget(std::mem::take(&mut self.attached));
+            std::mem::forget(std::mem::take(&mut self.deferred));
             std::mem::forget(self.port.clone());
         }
     }

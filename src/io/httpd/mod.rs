@@ -13,6 +13,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
+pub use courier::Courier;
 pub use exchange::Answer;
 pub use server::Server;
 pub use socket::{Bounds, Socket};

@@ -18,6 +18,9 @@ use tungstenite::Message;
 /// What a message costs beyond its payload while it waits.
 const OVERHEAD: usize = 64;
 
+/// So much is worth a system call of its own.
+const PORTION: usize = 16 * 1024;
+
 /// A control frame carries so many bytes (RFC 6455, section 5.5).
 const MAX_CONTROL: usize = 125;
 
@@ -41,8 +44,10 @@ struct Outbox {
     queue: VecDeque<Message>,
     /// What waits, here and with the task.
     bytes: usize,
-    /// The courier has been told.
+    /// The courier has been told ...
     announced: bool,
+    /// ... to hurry.
+    hurried: bool,
     /// A good-bye is queued: nothing follows it.
     closing: bool,
     /// There was more than the bound.
@@ -119,13 +124,14 @@ impl Socket {
         Ok(Message::Ping(Bytes::copy_from_slice(data)))
     }
 
-    /// Queues a message.
+    /// Queues a message; `again`: not the first one in this turn of the Lua program. True: the
+    /// program is to push [`Socket::courier`] at the turn's end.
     ///
     /// # Errors
     /// `Closed`; `Full` where the browser does not keep up: its connection is then ended.
-    pub fn send(self: &Arc<Self>, message: Message) -> Result<(), Error> {
+    pub fn send(self: &Arc<Self>, message: Message, again: bool) -> Result<bool, Error> {
         let max = self.bounds.max_backlog;
-        let (announced, overrun) = {
+        let (announced, overrun, waits) = {
             let mut outbox = self.outbox();
             if outbox.ended || outbox.closing || outbox.overrun {
                 return Err(Error::new(Code::Closed, "the WebSocket is closed"));
@@ -139,17 +145,32 @@ impl Socket {
                 outbox.bytes += size;
                 outbox.queue.push_back(message);
             }
-            let announced = std::mem::replace(&mut outbox.announced, true);
-            (announced, outbox.overrun)
+            // Enough to go by itself.
+            let waits = again && outbox.bytes < PORTION;
+            let announced = match waits {
+                true => std::mem::replace(&mut outbox.announced, true),
+                // In a hurry now, where it was not before.
+                false => std::mem::replace(&mut outbox.hurried, true),
+            };
+            outbox.announced = true;
+            (announced, outbox.overrun, waits)
         };
-        if !announced || overrun {
+        let mut is_first = false;
+        if waits && !announced {
+            is_first = self.courier.take_later(self.clone());
+        } else if !announced || overrun {
             self.courier.take(self.clone());
         }
         if overrun {
             let text = format!("the browser is too slow: {max} bytes wait for it; see max_backlog");
             return Err(Error::new(Code::Full, text));
         }
-        Ok(())
+        Ok(is_first)
+    }
+
+    /// Who wakes its task.
+    pub fn courier(&self) -> &Arc<Courier> {
+        &self.courier
     }
 
     /// Queues a good-bye behind all messages.
@@ -244,6 +265,7 @@ impl Socket {
     pub(super) fn fetch(&self, messages: &mut VecDeque<Message>) -> Errand {
         let mut outbox = self.outbox();
         outbox.announced = false;
+        outbox.hurried = false;
         if outbox.ended {
             return Errand::Abandoned;
         } else if outbox.overrun {

@@ -1,9 +1,8 @@
 //! What can be told without a socket: which files are found, what a slow browser may have waiting.
 
-use super::courier::Courier;
 use super::files;
 use super::socket::Errand;
-use super::{Answer, Bounds, Socket};
+use super::{Answer, Bounds, Courier, Socket};
 use crate::error::Code;
 use crate::io::port::Port;
 use bytes::Bytes;
@@ -92,15 +91,21 @@ fn what_waits_for_a_slow_browser_is_bounded() -> std::io::Result<()> {
     let message = || Socket::message(&[b'x'; 100], false).expect("text");
     let slow = socket(500)?;
     for _ in 0..3 {
-        slow.send(message()).expect("there is room");
+        slow.send(message(), false).expect("there is room");
     }
-    assert_eq!(slow.send(message()).map_err(|e| e.code), Err(Code::Full));
-    assert_eq!(slow.send(message()).map_err(|e| e.code), Err(Code::Closed));
+    assert_eq!(
+        slow.send(message(), false).map_err(|e| e.code),
+        Err(Code::Full)
+    );
+    assert_eq!(
+        slow.send(message(), false).map_err(|e| e.code),
+        Err(Code::Closed)
+    );
     assert!(matches!(slow.fetch(&mut VecDeque::new()), Errand::Overrun));
     // One message has room however long it is; what the kernel has taken waits no more.
     let quick = socket(10)?;
     for _ in 0..3 {
-        quick.send(message()).expect("there is room");
+        quick.send(message(), false).expect("there is room");
         let mut taken = VecDeque::new();
         assert!(matches!(quick.fetch(&mut taken), Errand::Messages));
         assert_eq!(taken.len(), 1);
@@ -122,7 +127,10 @@ fn nothing_follows_a_good_bye() -> std::io::Result<()> {
     assert_eq!(socket.close(4999, &[b'x'; 123]), Ok(()));
     assert_eq!(invalid(socket.close(1000, b"")), Err(Code::Closed));
     let message = Socket::message(b"late", true).expect("binary");
-    assert_eq!(invalid(socket.send(message)), Err(Code::Closed));
+    assert_eq!(
+        invalid(socket.send(message, false).map(drop)),
+        Err(Code::Closed)
+    );
     Ok(())
 }
 

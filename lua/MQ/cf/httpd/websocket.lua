@@ -29,7 +29,7 @@ function Socket:send(data, binary)
   if getmetatable(self) ~= Socket or type(data) ~= "string" then
     check(self, "send", data)
   end
-  return self.core_send(self.key, data, binary and true or false)
+  return self.core_send(self.key, data, binary)
 end
 
 --- Sends a ping, which the browser answers by itself: a sign of life.

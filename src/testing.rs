@@ -1,5 +1,7 @@
 //! Both ends of a connection wired together without I/O, on a clock that only moves when told.
 
+#![cfg_attr(not(feature = "mqtt"), allow(dead_code))] // not every protocol needs all of it
+
 use crate::codec::resp::{encode_reply, Decoder, Frame, Limits, Reply, Version};
 use crate::error::Error;
 use crate::message::{Batch, Command, Meta, Publish, Record, Value};

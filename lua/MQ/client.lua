@@ -36,7 +36,7 @@ local function finish(self, state, err, code, ...)
   self.core_publish = function()
     return nil, err, code
   end
-  publishers[self] = self.core_publish
+  self.publish_with(self.core_publish)
   local starters = self.starters
   self.starters = {}
   for _, record in ipairs(starters) do
@@ -373,7 +373,7 @@ local function make(protocol, given)
       return core.client(protocol.name, flat)
     end,
   }, protocol.metatable)
-  publishers[self] = self.core_publish
+  publishing.open(self)
   dispatch.enter(connection.id, self)
   return self
 end

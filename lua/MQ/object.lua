@@ -9,10 +9,10 @@ local object = {}
 -- index of anything that is no client, nil too, gives nil: so one lookup on the fast path is also the check.
 object.publishers = setmetatable({}, { __mode = "k" })
 
---- For a method that the user called: raises at the user's line.
-function object.misuse(self, method)
+--- For a method that the user called: raises at the user's line, which is `level` calls up (3).
+function object.misuse(self, method, level)
   error(("call it as mq:%s(…), on a client that MQ:new made (got a %s before the colon)")
-    :format(method, type(self)), 3)
+    :format(method, type(self)), level or 3)
 end
 
 --- `seconds` may be nil or a number that is not negative. For a method that the user called.

@@ -2,6 +2,7 @@
 //! [`crate::message`]. No sockets, no clock, no Lua.
 
 pub mod ledger;
+#[cfg(feature = "mqtt")]
 pub mod mqtt;
 pub mod outbox;
 pub mod redis;
@@ -19,9 +20,12 @@ use std::time::Instant;
 /// An unknown protocol, or an option of the wrong kind.
 pub fn create(protocol: &str, options: &Value) -> Result<Box<dyn Client>, Error> {
     match protocol {
+        #[cfg(feature = "mqtt")]
         "mqtt" => Ok(Box::new(mqtt::Mqtt::new(mqtt::Options::parse(options)?))),
         "redis" => Ok(Box::new(redis::Redis::new(redis::Options::parse(options)?))),
-        other => Err(Error::invalid(format!("there is no protocol {other:?}"))),
+        other => Err(Error::invalid(format!(
+            "this build of MQ has no {other}; build it with `make build`, which leaves nothing out"
+        ))),
     }
 }
 

@@ -31,7 +31,7 @@ describe("mq, over STOMP,", function()
     local url = server.stomp_url
     assert.same({ 0, "", "" }, { mq("pub", "--header", "colour=blue", "--header", "n=a=b", url, queue, "1") })
     assert.same({ 0, "", "" }, { mq("pub", url, queue, "2") })
-    local code, out, err = mq("sub", "--json", "--header", "prefetch-count=1", "--count", "1", url, queue)
+    local code, out, err = mq("sub", "--json", "--header", "activemq.priority=1", "--count", "1", url, queue)
     assert.same({ 0, "" }, { code, err })
     local message = core.json_decode(out)
     assert.same({ queue, "1", "blue", "a=b" },

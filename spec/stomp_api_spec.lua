@@ -80,7 +80,7 @@ describe("MQ.stomp", function()
     it("takes the options of the other protocols, so that one table serves three", function()
       local mq = client(server, { vhost = "/", keepalive = 60, db = "0", port = tostring(server.stomp_port) })
       assert.is_true((mq:emit(tools.topic(), "")))
-      mq = client(server, { password = false, auth = "guest" })
+      mq = client({ port = server.stomp_port, user = server.user }, { auth = server.password })
       assert.is_true((mq:emit(tools.topic(), "")))
     end)
 

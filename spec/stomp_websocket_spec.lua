@@ -35,7 +35,8 @@ describe("MQ.stomp over WebSocket", function()
   end
 
   it("takes a rush of posts in both directions, and its transactions", function()
-    local mq, queue = client(), tools.queue()
+    -- RabbitMQ 3.10 ends a WebSocket on which its flow control sets in where the client beats its heart
+    local mq, queue = client("&heartbeat=0,10"), tools.queue()
     local got = inbox(mq, queue)
     for number = 1, 3000 do
       assert(mq:post(queue, tostring(number)))

@@ -106,6 +106,10 @@ local function subscribe(given, rest)
     note(problem)
     return 2
   end
+  if mq.protocol.acknowledges then
+    opt = opt or {}
+    opt.ack = "manual"   -- what comes behind the last one that is printed stays with the broker
+  end
   local ended = false
   local function print_message(msg)
     if not msg or ended then
@@ -116,6 +120,9 @@ local function subscribe(given, rest)
       io.write(to_json(msg), "\n")
     else
       io.write(msg.source, "\t", msg.payload, "\n")
+    end
+    if msg.ack then
+      msg:ack()
     end
     count = count + 1
     if count == given["--count"] then

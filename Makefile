@@ -5,7 +5,7 @@
 # the library's file name does not say which Lua it was built for.
 
 LUA      ?= lua5.4
-FEATURES ?= mqtt tls websocket
+FEATURES ?= mqtt stomp tls websocket
 PROFILE  ?= release
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -65,7 +65,7 @@ build-all: ## the module for all five interpreters
 	@for lua in $(LUAS); do $(MAKE) --no-print-directory build LUA=$$lua || exit 1; done
 
 check-lua55: ## does it compile for Lua 5.5, which no distribution packages yet?
-	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,tls,websocket
+	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,stomp,tls,websocket
 
 env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
@@ -124,7 +124,7 @@ uninstall: ## what install put there
 	@rm -rf '$(DESTDIR)$(LUADIR)/MQ' '$(DESTDIR)$(LIBDIR)/MQ' '$(DESTDIR)$(BINDIR)/mq'
 
 size: ## of the stripped library, by what is in it
-	@for f in "" mqtt tls "mqtt tls" "$(FEATURES)"; do \
+	@for f in "" mqtt stomp tls "mqtt tls" "$(FEATURES)"; do \
 	    dir=build/size-$$(echo "$${f:-redis}" | tr ' ' -); \
 	    $(MAKE) -s build BUILD=$$dir TARGET=target/size FEATURES="$$f" && \
 	    printf '%-24s %8d bytes\n' "redis $$f" $$(wc -c < $$dir/MQ/core.so); \

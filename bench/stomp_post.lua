@@ -8,6 +8,7 @@ local port, destination, count, size = tonumber(arg[1]), arg[2], tonumber(arg[3]
 local receipt, in_flight = arg[5] == "1", tonumber(arg[6])
 local mq = MQ:new {
   host = "127.0.0.1", port = port, username = "guest", password = "guest", receipt = receipt, max_in_flight = in_flight,
+  timeout = 120,
 }
 local payload = ("x"):rep(size)
 

@@ -19,6 +19,7 @@ local publishers, misuse, check_seconds = object.publishers, object.misuse, obje
 local Client = {
   on_error = false, on_connect = false, on_disconnect = false, on_auth = false,
   reader = false,             -- the connection that subscribes where the publishing one cannot
+  told_away = false,          -- standard error knows that there is no connection yet
   failure = false,            -- { err, code } of the fatal error that has ended it
   closing = false,            -- the records of those who wait in close
 }
@@ -84,6 +85,10 @@ function on_state.lost(self, id, err, code, seconds)
   end
   if self.on_error then
     self.dispatch.call(self, self.on_error, err, code, seconds)
+  elseif self.state == "connecting" and #self.starters > 0 and not self.told_away then
+    -- Whoever has just started a program and sees nothing happen should know why.
+    self.told_away = true
+    io.stderr:write(tostring(self), ": ", tostring(err), "; trying on\n")
   end
 end
 
@@ -193,6 +198,7 @@ function Client:start()
   local dispatch = self.dispatch
   local record = {}
   if dispatches.here() == dispatch then
+    self.core:connect()   -- serving is a use, too: a last will, say, needs no subscription
     table.insert(self.starters, record)
     dispatch.serve(self, true)
     dispatch.await(record)

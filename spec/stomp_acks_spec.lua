@@ -186,6 +186,27 @@ describe("MQ.stomp acknowledgements:", function()
         assert.same({ "1", "2", "3", "4", "5", "6", "7", "8", "9", "10" }, left)
       end)
 
+      it("are the others' where one of several callbacks is taken off", function()
+        local mq, queue, door, returned = new(), tools.queue(), gate(), false
+        local function slow()
+          door.wait()
+          returned = true
+        end
+        local got = messages(mq, queue)
+        assert(mq:on(queue, slow))
+        for i = 1, 5 do
+          assert(mq:emit(queue, tostring(i)))
+        end
+        expect(got, 5)
+        assert.is_true(mq:off(queue, slow))
+        door.open()
+        eventually(function() return returned end)
+        tools.barrier(mq, queue, got)
+        assert.is_true(mq:close())
+        assert.same({ "1", "2", "3", "4", "5" }, payloads(got))   -- none came again
+        assert.same({}, (tools.left_in(server, queue)))
+      end)
+
       it("of an earlier connection are dropped: what they were for comes again", function()
         local proxy, queue = tools.proxy(server), tools.queue()
         local mq, publisher = client(proxy, { version = version }), new()
@@ -236,6 +257,38 @@ describe("MQ.stomp acknowledgements:", function()
         round_trip(mq)
         assert.is_true(mq:close())
         assert.same({}, (tools.left_in(server, queue)))   -- RabbitMQ discards it the second time
+      end)
+
+      it("are not given for what waits for a callback that is taken off: it goes back, once more or not", function()
+        local proxy, queue, door, first = tools.proxy(server), tools.queue(), gate(), {}
+        -- a callback that has begun has so long to end before the rest goes back
+        local mq, publisher = client(proxy, { version = version, timeout = 0.5 }), new()
+        assert(mq:on(queue, function(message)
+          if message then
+            first[#first + 1] = message.payload
+            door.wait()
+          end
+        end))
+        for i = 1, 5 do
+          assert(publisher:emit(queue, tostring(i)))
+        end
+        eventually(function() return mq:stats().received == 5 end)
+        proxy.cut()   -- so they come again, and a rejection would have them discarded
+        eventually(function() return mq:stats().received == 10 end)
+        local leaving = tools.task(function() return mq:off(queue) end)
+        tools.sleep(0.01)
+        door.open()
+        assert.is_true((tools.await(leaving)))
+        assert.same({ "1" }, first)
+        local left = messages(publisher, queue)
+        expect(left, 5)
+        tools.barrier(publisher, queue, left)
+        local all = payloads(left)
+        table.sort(all)
+        assert.same({ "1", "2", "3", "4", "5" }, all)
+        for _, message in ipairs(left) do
+          assert.is_true(redelivered(message))
+        end
       end)
 
       it("that reject send a message to the queue for dead letters the second time", function()

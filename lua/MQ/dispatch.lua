@@ -86,9 +86,9 @@ local function open(port)
     return item
   end
 
-  --- Withdraws what waits for a listener that has been taken off, and makes it deaf. The broker is told that it was
-  -- refused, unless the client `closes`: then it is left unsettled, and comes again in the next one of its session.
-  function dispatch.silence(listener, closes)
+  --- Withdraws what waits for a listener that has been taken off, and makes it deaf. It counts as dealt with (true), as
+  -- refused (false), or is left unsettled (nil): then it comes again.
+  function dispatch.silence(listener, verdict)
     listener.deliver, listener.callback = nothing, nothing
     local queue = listener.queue
     if queue then
@@ -96,8 +96,8 @@ local function open(port)
       hold(listener.client, queue.first - queue.last - 1)
       for index = queue.first, queue.last do
         local id = queue[index][4]
-        if id and id ~= 0 and not closes then
-          listener.settle(id, false)
+        if id and id ~= 0 and verdict ~= nil then
+          listener.settle(id, verdict)
         end
       end
     end

@@ -188,6 +188,7 @@ return client.define {
   quick_flags = quick_flags,
 
   acknowledges = true,
+  gives_back = true,   -- what a subscription that ends has not acknowledged
   receiver = receiver,
 
   methods = {

@@ -74,15 +74,20 @@ local function add_listener(self, subscription, fn, given)
   route(self, subscription)
 end
 
-local function silence(self, subscription, closes)
+-- `verdict`: what becomes of the messages that wait for its callbacks (see dispatch.silence).
+local function silence(self, subscription, verdict)
   for _, listener in ipairs(subscription.listeners) do
-    self.dispatch.silence(listener, closes)
+    self.dispatch.silence(listener, verdict)
   end
   self.dispatch.route(subscription.key, nil)
 end
 
 local function drop(self, subscription)
-  silence(self, subscription)
+  local verdict = false
+  if self.protocol.gives_back then
+    verdict = nil   -- what has not been dealt with goes back to the broker with the end of the subscription
+  end
+  silence(self, subscription, verdict)
   local name = slot(subscription.pattern, subscription.exact)
   if self.subscriptions[name] == subscription then
     self.subscriptions[name] = nil
@@ -205,7 +210,8 @@ local function remove_listeners(self, subscription, fn)
     subscription.listeners = kept
     route(self, subscription)
     for _, listener in ipairs(removed) do
-      self.dispatch.silence(listener)
+      -- Where a refusal would have a message come again, what the others make of it counts.
+      self.dispatch.silence(listener, self.protocol.gives_back or false)
     end
   end
   return #removed > 0, #kept == 0
@@ -286,10 +292,10 @@ end
 --- The client closes: no callback is called any more.
 local function silence_all(self)
   for _, subscription in pairs(self.subscriptions) do
-    silence(self, subscription, true)
+    silence(self, subscription, nil)
   end
   for _, subscription in pairs(self.retired) do
-    silence(self, subscription, true)
+    silence(self, subscription, nil)
   end
   self.subscriptions, self.retired = {}, {}
   tell_dispatch(self)

@@ -80,18 +80,19 @@ test: ## everything, on every interpreter
 lint: ## formatting, clippy, luacheck, file lengths
 	@CARGO='$(CARGO)' tools/lint.sh
 
-bench: build spec-tools $(PEERS) ## against C peers; ONLY=redis|mqtt|S|P|E|L|M|MI0…, RUNS=5, WRITE=1
+bench: build spec-tools $(PEERS) ## against C peers; ONLY=redis|mqtt|stomp|S|P|MI0|TI…, RUNS=5, WRITE=1
 	@LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
 	 LUA_CPATH='$(abspath $(BUILD))/?.so;$(abspath $(BUILD))/spec/?.so;;' \
 	 ONLY='$(ONLY)' RUNS='$(RUNS)' WRITE='$(WRITE)' SIDE='$(SIDE)' $(LUA) bench/run.lua
 
-# The library that a peer is written on.
-peer_library = $(if $(filter mqtt_%,$(1)),libmosquitto,hiredis)
+# The library that a peer is written on, if any.
+peer_library = $(if $(filter mqtt_%,$(1)),libmosquitto,$(if $(filter-out stomp_%,$(1)),hiredis))
+peer_flags   = $(if $(call peer_library,$(2)),$(shell pkg-config $(1) $(call peer_library,$(2))))
 
 build/bench/%: bench/peers/%.c $(wildcard bench/peers/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -std=gnu11 $(shell pkg-config --cflags $(call peer_library,$*)) -o $@ $< \
-	    $(shell pkg-config --libs $(call peer_library,$*))
+	$(CC) $(CFLAGS) -std=gnu11 $(call peer_flags,--cflags,$*) -o $@ $< \
+	    $(call peer_flags,--libs,$*)
 
 fuzz: ## each fuzz target for SECONDS_EACH=60, or ONLY=name alone
 	@CARGO='$(CARGO)' ONLY='$(ONLY)' SECONDS_EACH='$(or $(SECONDS_EACH),60)' tools/fuzz.sh

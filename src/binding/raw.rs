@@ -217,8 +217,14 @@ unsafe extern "C-unwind" fn publish(state: *mut lua_State) -> c_int {
                 "invalid",
             );
         };
-        let ticket = ffi::lua_tonumber(state, 3) as u64;
-        let flags = ffi::lua_tonumber(state, 4) as u32;
+        // A plain post has neither.
+        let (ticket, flags) = match ffi::lua_gettop(state) {
+            2 => (0, 0),
+            _ => (
+                ffi::lua_tonumber(state, 3) as u64,
+                ffi::lua_tonumber(state, 4) as u32,
+            ),
+        };
         let ticket = (ticket != 0).then_some(ticket);
         let published = catch_unwind(AssertUnwindSafe(|| {
             client.publish(target, payload, ticket, flags)

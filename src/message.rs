@@ -276,6 +276,8 @@ pub struct Meta {
     pub id: u64,
     /// Length of the headers, which the arena holds packed: see [`unpack`].
     pub headers: u32,
+    /// They are handed over as they are, to be unpacked when somebody looks at them.
+    pub packed: bool,
     /// Properties, where they are no mere names and values; boxed to keep a record small.
     pub extra: Option<Box<Value>>,
 }

@@ -1,7 +1,7 @@
 //! The only code that knows Lua: `MQ.core`, the surface that `lua/MQ/*.lua` is built on.
 //!
-//! `port.next`, `client.publish` and `client.acknowledge`, called for every message, are raw C functions ([`raw`]);
-//! everything else goes through mlua's safe API.
+//! `port.next`, `client.publish`, `client.acknowledge` and `headers`, called for every message, are raw C functions
+//! ([`raw`]); everything else goes through mlua's safe API.
 
 mod client;
 mod convert;
@@ -22,6 +22,7 @@ pub(crate) fn module(lua: &Lua) -> LuaResult<LuaTable> {
     core.set("version", env!("CARGO_PKG_VERSION"))?;
     core.set("port", lua.create_function(|lua, ()| port::current(lua))?)?;
     core.set("client", lua.create_function(client::create)?)?;
+    core.set("headers", raw::headers_function(lua)?)?;
     core.set("now", lua.create_function(|_, ()| Ok(clock::monotonic()))?)?;
     core.set("time", lua.create_function(|_, ()| Ok(clock::wall()))?)?;
     core.set("pid", lua.create_function(|_, ()| Ok(std::process::id()))?)?;

@@ -1,4 +1,4 @@
-//! The three functions that Lua calls for every message, written against Lua's C API: mlua's safe
+//! The functions that Lua calls for every message, written against Lua's C API: mlua's safe
 //! values cost twice as much as all the rest of a message.
 //!
 //! The rules that make the `unsafe` here sound:
@@ -29,9 +29,6 @@ const FAILED: i64 = -1;
 /// First value of a change of state.
 const STATE: i64 = -2;
 
-/// Room in a table of headers before it has to grow: most messages have no more.
-const HEADERS: c_int = 8;
-
 /// `port.next`.
 pub(super) fn next_function(lua: &Lua, consumer: Rc<Consumer>) -> LuaResult<LuaFunction> {
     closure(lua, consumer, next)
@@ -45,6 +42,24 @@ pub(super) fn publish_function(lua: &Lua, client: Rc<Client>) -> LuaResult<LuaFu
 /// `client.acknowledge`.
 pub(super) fn acknowledge_function(lua: &Lua, client: Rc<Client>) -> LuaResult<LuaFunction> {
     closure(lua, client, acknowledge)
+}
+
+/// `core.headers`: a table of what a message's headers are packed in.
+pub(super) fn headers_function(lua: &Lua) -> LuaResult<LuaFunction> {
+    // SAFETY: runs in protected mode; pushes one value.
+    unsafe { lua.exec_raw((), |state| ffi::lua_pushcclosure(state, headers, 0)) }
+}
+
+unsafe extern "C-unwind" fn headers(state: *mut lua_State) -> c_int {
+    // SAFETY: the string stays on the stack, and with it its bytes; nothing here has a destructor.
+    // Whatever the bytes are, `unpack` stays within them.
+    unsafe {
+        match string(state, 1) {
+            Some(packed) => push_headers(state, packed),
+            None => ffi::lua_pushnil(state),
+        }
+    }
+    1
 }
 
 /// A C function whose first upvalue is a userdata that owns `object`.
@@ -288,6 +303,7 @@ unsafe fn push_meta(state: *mut lua_State, meta: &Meta, headers: &[u8]) -> c_int
         match &meta.extra {
             Some(extra) => push_value(state, extra),
             None if headers.is_empty() => return 5,
+            None if meta.packed => push_bytes(state, headers),
             None => push_headers(state, headers),
         }
     }
@@ -296,9 +312,13 @@ unsafe fn push_meta(state: *mut lua_State, meta: &Meta, headers: &[u8]) -> c_int
 
 /// Pushes a table of packed headers.
 unsafe fn push_headers(state: *mut lua_State, mut headers: &[u8]) {
+    let (mut rest, mut count) = (headers, 0);
+    while unpack(&mut rest).is_some() {
+        count += 1;
+    }
     // SAFETY: borrows only. Three values above the five of a message: Lua guarantees twenty.
     unsafe {
-        ffi::lua_createtable(state, 0, HEADERS);
+        ffi::lua_createtable(state, 0, count);
         while let Some((name, value)) = unpack(&mut headers) {
             push_bytes(state, name);
             push_bytes(state, value);

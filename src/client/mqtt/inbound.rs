@@ -309,6 +309,7 @@ impl Mqtt {
                 flags,
                 id,
                 headers: 0,
+                packed: false,
                 extra: extra.clone(),
             };
             events.push_rich(*key, name.as_bytes(), publish.payload, meta);
@@ -350,6 +351,7 @@ impl Mqtt {
                 flags: stray.flags,
                 id: stray.delivery,
                 headers: 0,
+                packed: false,
                 extra: stray.extra,
             };
             events.push_rich(key, stray.topic.as_bytes(), &stray.payload, meta);

@@ -127,6 +127,7 @@ impl Stomp {
             flags: if redelivered { REDELIVERED } else { 0 },
             id,
             headers: 0,
+            packed: self.options.packed_headers,
             extra: None,
         };
         events.push_with_headers(route.key, destination, frame.body, meta, packed);

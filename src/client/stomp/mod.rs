@@ -317,7 +317,9 @@ impl Session for Stomp {
         self.ask_ends(now, events);
         self.make_room(events);
         if self.silence_deadline().is_some_and(|at| at <= now) {
-            return Err(self.silence());
+            let silence = self.silence();
+            self.condemned = Some(silence.clone());
+            return Err(silence);
         }
         if self.beat_deadline().is_some_and(|at| at <= now) {
             self.beat(now);

@@ -36,6 +36,8 @@ pub struct Options {
     pub(super) receipt: bool,
     /// Whether SEND has the header `content-length`.
     pub(super) content_length: bool,
+    /// Whether the owner unpacks the headers of messages itself.
+    pub(super) packed_headers: bool,
     /// Messages that may await their receipts.
     pub(super) max_in_flight: usize,
     /// Bytes of the largest frame that the broker may send.
@@ -86,6 +88,7 @@ impl Options {
                 prefix: bytes("prefix").unwrap_or_default(),
                 receipt: flag("receipt", true),
                 content_length: flag("content_length", true),
+                packed_headers: flag("packed_headers", false),
                 max_in_flight: size("max_in_flight", 1000).max(1),
                 max_packet: size("max_packet", 64 << 20).max(1),
                 max_queue: size("max_queue", 100_000).max(1),

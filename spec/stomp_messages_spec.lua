@@ -102,6 +102,42 @@ describe("MQ.stomp messages:", function()
     end)
   end
 
+  it("have their headers when they are looked at, with lazy_headers", function()
+    local mq, queue = client(server, { lazy_headers = true }), tools.queue()
+    local got, own = messages(mq, queue), messages(mq, queue .. "-own", { ack = "manual" })
+    for _, name in ipairs { "", "", "-own", "-own" } do
+      assert.is_true((mq:emit(queue .. name, "x", { header = { colour = "blue", empty = "" } })))
+    end
+    expect(got, 2)
+    expect(own, 2)
+    for index, message in ipairs { got[1], own[1] } do
+      local destination = index == 1 and queue or queue .. "-own"
+      assert.is_nil(rawget(message, "headers"))
+      assert.is_nil(message.session)
+      assert.is_nil(message.nothing)
+      assert.same({
+        type = "message", source = destination, pattern = destination, payload = "x", len = 1, id = message.id,
+        headers = message.headers,
+      }, message)
+      assert.matches("^T_", message.id)
+      assert.same({ "blue", "", "1", message.id }, {
+        message.headers.colour, message.headers.empty, message.headers["content-length"], message.headers["message-id"],
+      })
+    end
+    assert.is_true(own[1]:ack())
+    assert.is_true(own[2]:ack())
+    if _VERSION ~= "Lua 5.1" then
+      local names = {}
+      for name in pairs(got[2]) do
+        names[#names + 1] = name
+      end
+      table.sort(names)
+      assert.same({ "headers", "id", "len", "pattern", "payload", "source", "type" }, names)
+    end
+    assert.is_true(mq:close())
+    assert.same({}, (tools.left_in(server, queue .. "-own")))
+  end)
+
   it("of a header that STOMP 1.0 cannot send are refused, and nothing is sent", function()
     local mq, topic = client(server, { version = "1.0" }), tools.topic()
     local got = inbox(mq, topic)

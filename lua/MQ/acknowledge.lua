@@ -41,12 +41,19 @@ function acknowledge.pending(msg)
 end
 
 --- The metatable of messages that the program acknowledges. `telling(client, opt, method)`, where it is given, makes of
--- a call's argument the function that tells the broker, or nil for the usual way; it raises at level 3.
-function acknowledge.class(name, telling)
-  local class = { __index = {}, __name = name }
+-- a call's argument the function that tells the broker, or nil for the usual way; it raises at level 3. `absent(msg,
+-- name)`, where it is given, says what a message has that is neither in it nor a method.
+function acknowledge.class(name, telling, absent)
+  local methods = {}
+  local class = { __index = methods, __name = name }
+  if absent then
+    function class.__index(msg, field)
+      return methods[field] or absent(msg, field)
+    end
+  end
   for method, ok in pairs { ack = true, nack = false } do
     local call = ("msg:%s()"):format(method)
-    class.__index[method] = function(self, opt)
+    methods[method] = function(self, opt)
       local tell
       if opt ~= nil and telling and unsettled[self] then
         tell = telling(unsettled[self].listener.client, opt, method)

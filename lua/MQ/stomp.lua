@@ -1,6 +1,7 @@
 --- STOMP 1.0, 1.1 and 1.2: its options, their defaults, the shape of its messages, how they are acknowledged.
 -- Must not know: how anything is sent, received or waited for.
 
+local core = require "MQ.core"
 local acknowledge = require "MQ.acknowledge"
 local client = require "MQ.client"
 local options = require "MQ.options"
@@ -50,15 +51,40 @@ local function tell_by_command(mq, headers, number)
   end
 end
 
-local manual = acknowledge.class("MQ.stomp.Message", function(mq, opt, method)
+local function telling(mq, opt, method)
   local given, err = options.check(acknowledge_options, opt)
   if not given then
     error(("msg:%s: %s"):format(method, err), 3)
   end
   return given.header and tell_by_command(mq, given.header)
-end)
+end
+
+-- What a message lacks: with lazy_headers it gets all that its headers hold when somebody asks for the first of it.
+local function unpacked(msg, name)
+  local packed = rawget(msg, "packed")
+  if packed and (name == "headers" or name == "id" or name == "session") then
+    local headers = core.headers(packed)
+    msg.packed, msg.headers, msg.id, msg.session = nil, headers, headers["message-id"], headers.session
+    return rawget(msg, name)
+  end
+end
+
+local function whole_pairs(msg)
+  unpacked(msg, "headers")
+  return next, msg, nil
+end
+
+local manual = acknowledge.class("MQ.stomp.Message", telling, unpacked)
+manual.__pairs = whole_pairs
+
+local lazy = { __index = unpacked, __pairs = whole_pairs, __name = "MQ.stomp.Message" }
 
 local function message(pattern, source, payload, _, headers)
+  if type(headers) == "string" then
+    return setmetatable({
+      type = "message", pattern = pattern, source = source, payload = payload, len = #payload, packed = headers,
+    }, lazy)
+  end
   return {
     type = "message", pattern = pattern, source = source, payload = payload,
     id = headers["message-id"], session = headers.session, len = #payload, headers = headers,
@@ -130,6 +156,7 @@ local function settle_options(flat)
     flat.password, flat.auth = flat.password or flat.auth, nil
   end
   flat.db = nil
+  flat.packed_headers, flat.lazy_headers = flat.lazy_headers, nil
   -- RabbitMQ takes the name of a virtual host of its own only, and "/" is the one that it always has; other brokers do
   -- not look at it.
   flat.vhost = flat.vhost or "/"
@@ -163,6 +190,7 @@ return client.define {
     prefix = { kind = "string", empty = true, example = 'prefix = "/topic"' },
     receipt = { kind = "boolean", default = true, example = "receipt = false" },
     content_length = { kind = "boolean", default = true, example = "content_length = false" },
+    lazy_headers = { kind = "boolean", default = false, example = "lazy_headers = true" },
     max_in_flight = { kind = "integer", min = 1, max = 65535, default = 1000, example = "max_in_flight = 1000" },
     websocket = options.websocket,
   },

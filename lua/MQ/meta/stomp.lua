@@ -16,6 +16,7 @@ local stomp = {}
 ---@field prefix? string              # put before every destination: ""
 ---@field receipt? boolean            # whether sends ask for a receipt: true
 ---@field content_length? boolean     # false: sends without (ActiveMQ makes text messages of them): true
+---@field lazy_headers? boolean      # messages get `headers`, `id` and `session` when first asked for one: false
 ---@field max_in_flight? integer      # sends that may wait for their receipt: 1000
 ---@field websocket? boolean|MQ.WebSocketOptions
 ---@field on_connect? fun(mq: MQ.stomp.Client, info: MQ.stomp.Info)

@@ -173,6 +173,22 @@ describe("MQ.stomp messages:", function()
     assert.is_true((prefixed:off(name)))
   end)
 
+  it("expire, and overtake each other, where RabbitMQ is told so", function()
+    local mq, brief, ordered = client(server), tools.queue(), tools.queue()
+    assert.is_true((mq:emit(brief, "gone", { header = { expiration = 1 } })))
+    assert.is_true((mq:emit(brief, "kept", { header = { expiration = 60000 } })))
+    for _, priority in ipairs { 1, 5, 3 } do
+      assert.is_true((mq:emit(ordered, tostring(priority), {
+        header = { priority = priority, ["x-max-priority"] = 5 },
+      })))
+    end
+    local got = inbox(mq, ordered, { header = { ["x-max-priority"] = 5 } })
+    expect(got, 3)
+    assert.same({ "5", "3", "1", lost = 0 }, got)
+    tools.sleep(0.05)
+    assert.same({ "kept" }, (tools.left_in(server, brief)))
+  end)
+
   it("are sent without a length where told, and a NUL in them is refused then", function()
     local peer = tools.peer [[
       accept()

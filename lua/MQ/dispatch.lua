@@ -138,13 +138,27 @@ local function open(port)
     give(listener, LOST)
   end
 
-  -- Several callbacks for one pattern: each has its queue and its worker, so none waits for another.
+  -- Several callbacks for one pattern: each has its queue and its worker, so none waits for another. A finalizer that
+  -- runs meanwhile may take some off: those are left out.
   local function fan_out(fan, a, b, c, d, e)
+    local set = fan.listeners
+    local list, last = set.list, set.last
+    local share
     if d and d ~= 0 then   -- it is to be acknowledged, once for all
-      fan.shares[d] = { left = #fan.listeners, ok = true }
+      share = { left = 1, ok = true }
+      fan.shares[d] = share
     end
-    for _, listener in ipairs(fan.listeners) do
-      give(listener, { a, b, c, d, e })
+    for index = 1, last do
+      local listener = list[index]
+      if listener then
+        if share then
+          share.left = share.left + 1
+        end
+        give(listener, { a, b, c, d, e })
+      end
+    end
+    if share then
+      fan.settle(d, true)
     end
   end
 
@@ -490,7 +504,7 @@ local function open(port)
     clients[id] = nil
   end
 
-  --- Sets what gets the messages of a key: a listener, { listeners = …, busy = true }, or nil.
+  --- Sets what gets the messages of a key: a listener, { listeners = …, busy = true, … } for several, or nil.
   function dispatch.route(key, listener)
     routes[key] = listener
   end

@@ -1,7 +1,9 @@
 //! Where events of all clients of one Lua state meet their consumer: the runtime thread appends,
 //! the Lua thread takes everything at once.
 //!
-//! The consumer is woken only when it has found nothing and said so by taking nothing.
+//! The consumer is woken only when it has found nothing and said so by taking nothing. From then on
+//! the descriptor stays readable until it finds nothing again: a host that watches it has not seen
+//! to everything before.
 
 use super::fork;
 use super::wakeup::{Wakeup, Woken};
@@ -86,8 +88,10 @@ struct Shared {
     delivery: Delivery,
     /// The consumer has found nothing: the next event wakes it.
     parked: bool,
-    /// The descriptor is readable.
+    /// The descriptor is readable, for there are events, ...
     signalled: bool,
+    /// ... or because somebody has rung.
+    rung: bool,
     /// Nobody will take anything any more.
     closed: bool,
 }
@@ -168,23 +172,43 @@ impl Port {
             // Under the lock: a consumer that clears the descriptor must not be overtaken by a
             // wake that belongs to what it has taken already.
             if wake {
-                shared.signalled = true;
-                self.wakeup.wake();
+                self.show(&mut shared, |shared| shared.signalled = true);
             }
         }
     }
 
     /// Takes all events into `delivery`, whose own have been consumed. False: there are none, and
-    /// the descriptor becomes readable when there are.
+    /// the descriptor, which is not readable now, becomes so when there are.
     pub fn take(&self, delivery: &mut Delivery) -> bool {
         delivery.settle();
         let mut shared = self.lock();
         std::mem::swap(&mut shared.delivery, delivery);
         shared.parked = delivery.batch.is_empty();
-        if std::mem::take(&mut shared.signalled) {
-            self.wakeup.clear();
+        if shared.parked {
+            self.show(&mut shared, |shared| shared.signalled = false);
         }
         !shared.parked
+    }
+
+    /// Makes the descriptor readable until [`Port::hush`].
+    pub fn ring(&self) {
+        self.show(&mut self.lock(), |shared| shared.rung = true);
+    }
+
+    /// Takes [`Port::ring`] back. The descriptor stays readable where there are events.
+    pub fn hush(&self) {
+        self.show(&mut self.lock(), |shared| shared.rung = false);
+    }
+
+    /// Makes a change, and the descriptor readable or not as that demands.
+    fn show(&self, shared: &mut Shared, change: impl FnOnce(&mut Shared)) {
+        let before = shared.signalled || shared.rung;
+        change(shared);
+        match (before, shared.signalled || shared.rung) {
+            (false, true) => self.wakeup.wake(),
+            (true, false) => self.wakeup.clear(),
+            _ => {}
+        }
     }
 
     /// Says that the consumer is about to wait: the next event makes the descriptor readable.
@@ -218,8 +242,11 @@ impl Port {
         delivery.settle();
     }
 
-    /// The descriptor that tells of events.
+    /// The descriptor that tells of events, from now on.
     pub fn fd(&self) -> i32 {
+        if !self.park() {
+            self.show(&mut self.lock(), |shared| shared.signalled = true);
+        }
         self.wakeup.fd()
     }
 

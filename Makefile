@@ -5,7 +5,7 @@
 # the library's file name does not say which Lua it was built for.
 
 LUA      ?= lua5.4
-FEATURES ?= tls websocket
+FEATURES ?= mqtt stomp tls websocket
 PROFILE  ?= release
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -65,7 +65,7 @@ build-all: ## the module for all five interpreters
 	@for lua in $(LUAS); do $(MAKE) --no-print-directory build LUA=$$lua || exit 1; done
 
 check-lua55: ## does it compile for Lua 5.5, which no distribution packages yet?
-	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,tls,websocket
+	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,stomp,tls,websocket
 
 env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
@@ -80,18 +80,19 @@ test: ## everything, on every interpreter
 lint: ## formatting, clippy, luacheck, file lengths
 	@CARGO='$(CARGO)' tools/lint.sh
 
-bench: build spec-tools $(PEERS) ## against C peers; ONLY=redis|mqtt|S|P|E|L|M|MI0…, RUNS=5, WRITE=1
+bench: build spec-tools $(PEERS) ## against C peers; ONLY=redis|mqtt|stomp|S|P|MI0|TI…, RUNS=5, WRITE=1
 	@LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
 	 LUA_CPATH='$(abspath $(BUILD))/?.so;$(abspath $(BUILD))/spec/?.so;;' \
 	 ONLY='$(ONLY)' RUNS='$(RUNS)' WRITE='$(WRITE)' SIDE='$(SIDE)' $(LUA) bench/run.lua
 
-# The library that a peer is written on.
-peer_library = $(if $(filter mqtt_%,$(1)),libmosquitto,hiredis)
+# The library that a peer is written on, if any.
+peer_library = $(if $(filter mqtt_%,$(1)),libmosquitto,$(if $(filter-out stomp_%,$(1)),hiredis))
+peer_flags   = $(if $(call peer_library,$(2)),$(shell pkg-config $(1) $(call peer_library,$(2))))
 
 build/bench/%: bench/peers/%.c $(wildcard bench/peers/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -std=gnu11 $(shell pkg-config --cflags $(call peer_library,$*)) -o $@ $< \
-	    $(shell pkg-config --libs $(call peer_library,$*))
+	$(CC) $(CFLAGS) -std=gnu11 $(call peer_flags,--cflags,$*) -o $@ $< \
+	    $(call peer_flags,--libs,$*)
 
 fuzz: ## each fuzz target for SECONDS_EACH=60, or ONLY=name alone
 	@CARGO='$(CARGO)' ONLY='$(ONLY)' SECONDS_EACH='$(or $(SECONDS_EACH),60)' tools/fuzz.sh
@@ -123,10 +124,10 @@ uninstall: ## what install put there
 	@rm -rf '$(DESTDIR)$(LUADIR)/MQ' '$(DESTDIR)$(LIBDIR)/MQ' '$(DESTDIR)$(BINDIR)/mq'
 
 size: ## of the stripped library, by what is in it
-	@for f in "" tls websocket "tls websocket"; do \
-	    dir=build/size-$$(echo "$${f:-plain}" | tr ' ' -); \
+	@for f in "" mqtt stomp tls "mqtt tls" "$(FEATURES)"; do \
+	    dir=build/size-$$(echo "$${f:-redis}" | tr ' ' -); \
 	    $(MAKE) -s build BUILD=$$dir TARGET=target/size FEATURES="$$f" && \
-	    printf '%-14s %8d bytes\n' "$${f:-neither}" $$(wc -c < $$dir/MQ/core.so); \
+	    printf '%-24s %8d bytes\n' "redis $$f" $$(wc -c < $$dir/MQ/core.so); \
 	done
 
 clean: ## remove what was built

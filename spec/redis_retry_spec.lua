@@ -38,7 +38,11 @@ describe("MQ.redis tries again:", function()
 
   it("attempts: so many tries, then everybody is told", function()
     local peer = helper.peer "conn:reset()"
-    local mq = client(peer, { reconnect = { min = 0.01, max = 0.02, attempts = 3 } })
+    local failures = 0
+    local mq = client(peer, {
+      reconnect = { min = 0.01, max = 0.02, attempts = 3 },
+      on_error = function() failures = failures + 1 end,
+    })
     local serving = task(function() return mq:start() end)
     local subscribing = task(function() return mq:on("/x", function() end) end)
     assert.matches("3 tries", assert_fails("lost", mq:emit("x", "")))
@@ -48,6 +52,16 @@ describe("MQ.redis tries again:", function()
     assert.equal("failed", mq:stats().state)
     tools.sleep(0.1)
     assert.equal(3, peer.count())
+    assert.equal(3, failures)
+  end)
+
+  it("start alone connects, and says once that it cannot where nobody else is told", function()
+    local code, out, err = helper.run_lua([[
+      local mq = require("MQ.redis"):new { port = ..., reconnect = { min = 0.01, max = 0.02, attempts = 3 } }
+      print(select(3, mq:start()))
+    ]], { args = { helper.free_port() } })
+    assert.same({ 0, "lost\n" }, { code, out })
+    assert.matches("^MQ%.redis: [^\n]-: cannot connect to [^\n]-; trying on\n$", err)
   end)
 
   it("reconnect = false: the first failure is the last", function()

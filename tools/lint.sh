@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Formatting, clippy without Lua and with Lua 5.4, luacheck, file lengths. Each is run even where one
-# before it failed; the exit code says whether all were clean.
+# Formatting, clippy of the smallest build, of the core and of the module for Lua 5.4, luacheck, file
+# lengths. Each is run even where one before it failed; the exit code says whether all were clean.
 # shellcheck disable=SC2317 # functions are called through step or check
 set -euo pipefail
 # shellcheck source=tools/common.sh
@@ -49,8 +49,9 @@ else
     say "lint: cargo fmt: skipped, rustfmt is not installed"
 fi
 if "$CARGO" clippy --version >/dev/null 2>&1; then
-    check "clippy without Lua" clippy tls,websocket
-    check "clippy with Lua 5.4" clippy lua54,tls,websocket
+    check "clippy of Redis alone" clippy ""
+    check "clippy without Lua" clippy mqtt,stomp,tls,websocket
+    check "clippy with Lua 5.4" clippy lua54,mqtt,stomp,tls,websocket
 else
     say "lint: clippy: skipped, it is not installed"
 fi

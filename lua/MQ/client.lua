@@ -19,6 +19,7 @@ local publishers, misuse, check_seconds = object.publishers, object.misuse, obje
 local Client = {
   on_error = false, on_connect = false, on_disconnect = false, on_auth = false,
   reader = false,             -- the connection that subscribes where the publishing one cannot
+  told_away = false,          -- standard error knows that there is no connection yet
   failure = false,            -- { err, code } of the fatal error that has ended it
   closing = false,            -- the records of those who wait in close
 }
@@ -36,7 +37,7 @@ local function finish(self, state, err, code, ...)
   self.core_publish = function()
     return nil, err, code
   end
-  publishers[self] = self.core_publish
+  self.publish_with(self.core_publish)
   local starters = self.starters
   self.starters = {}
   for _, record in ipairs(starters) do
@@ -84,6 +85,10 @@ function on_state.lost(self, id, err, code, seconds)
   end
   if self.on_error then
     self.dispatch.call(self, self.on_error, err, code, seconds)
+  elseif self.state == "connecting" and #self.starters > 0 and not self.told_away then
+    -- Whoever has just started a program and sees nothing happen should know why.
+    self.told_away = true
+    io.stderr:write(tostring(self), ": ", tostring(err), "; trying on\n")
   end
 end
 
@@ -194,6 +199,7 @@ function Client:start()
   local dispatch = self.dispatch
   local record = {}
   if dispatches.here() == dispatch then
+    self.core:connect()   -- serving is a use, too: a last will, say, needs no subscription
     table.insert(self.starters, record)
     dispatch.serve(self, true)
     dispatch.await(record)
@@ -376,7 +382,7 @@ local function make(protocol, given)
       return core.client(protocol.name, flat)
     end,
   }, protocol.metatable)
-  publishers[self] = self.core_publish
+  publishing.open(self)
   dispatch.enter(connection.id, self)
   return self
 end
@@ -390,11 +396,26 @@ local function make_from_text(name, given, texts)
   return make(definition, given)
 end
 
+-- What the clients of a protocol are: everything here, and what only that protocol can do.
+local function class_of(definition)
+  if not definition.methods then
+    return Client
+  end
+  local class = {}
+  for _, members in ipairs { Client, definition.methods } do
+    for name, member in pairs(members) do
+      class[name] = member
+    end
+  end
+  return setmetatable(class, { __index = object.missing(class) })
+end
+
 --- The module of a protocol: `definition` says its name, options and message shape (redis.lua is an example).
 local function define(definition)
+  local class = class_of(definition)
   definition.metatable = {
     __name = definition.module,
-    __index = Client,
+    __index = class,
     __tostring = function(self)
       return ("%s: %s (%s)"):format(definition.module, self.address, self.state)
     end,
@@ -417,7 +438,7 @@ local function define(definition)
 
   return setmetatable(module, {
     __index = function(_, name)
-      if type(rawget(Client, name)) == "function" then
+      if type(rawget(class, name)) == "function" then
         error(("%s is no client; make one: local mq = MQ:new{…}, then call mq:%s"):format(definition.module, name), 2)
       end
     end,

@@ -9,10 +9,10 @@ local object = {}
 -- index of anything that is no client, nil too, gives nil: so one lookup on the fast path is also the check.
 object.publishers = setmetatable({}, { __mode = "k" })
 
---- For a method that the user called: raises at the user's line.
-function object.misuse(self, method)
+--- For a method that the user called: raises at the user's line, which is `level` calls up (3).
+function object.misuse(self, method, level)
   error(("call it as mq:%s(…), on a client that MQ:new made (got a %s before the colon)")
-    :format(method, type(self)), 3)
+    :format(method, type(self)), level or 3)
 end
 
 --- `seconds` may be nil or a number that is not negative. For a method that the user called.
@@ -21,6 +21,9 @@ function object.check_seconds(seconds, method)
     error(("mq:%s: seconds must be a number that is not negative (got %s)"):format(method, tostring(seconds)), 3)
   end
 end
+
+-- What only the clients of one protocol can do.
+local special = { transaction = "MQ.stomp" }
 
 -- What other libraries call what a client does.
 local elsewhere = {
@@ -40,6 +43,8 @@ function object.missing(class)
   return function(_, name)
     if type(name) ~= "string" then
       return nil
+    elseif special[name] then
+      error(("a client has no %s, unless it is one of %s"):format(options.quote(name), special[name]), 2)
     end
     local nearest = elsewhere[name]
     if not nearest then

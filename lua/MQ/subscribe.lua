@@ -38,21 +38,26 @@ local function route(self, subscription)
   end
 end
 
--- Tells the broker how a message fared, once all have it that share it.
+-- Tells the broker how a message fared, once all have dealt with it that share it: by `tell(id, ok)` where the last one
+-- gives that. true; nil, err, code.
 local function settler(self, subscription)
   local acknowledge, shares = self.source.acknowledge, subscription.shares
-  return function(id, ok)
+  return function(id, ok, tell)
     local share = shares[id]
     if share then
       share.left = share.left - 1
       share.ok = share.ok and ok
       if share.left > 0 then
-        return
+        return true
       end
       shares[id] = nil
       ok = share.ok
     end
+    if tell then
+      return tell(id, ok)
+    end
     acknowledge(id, ok)
+    return true
   end
 end
 

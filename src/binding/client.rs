@@ -222,6 +222,9 @@ impl UserData for Handle {
                 .and_then(|()| this.client.ensure_started());
             answer(lua, outcome)
         });
+        methods.add_method("connect", |lua, this, ()| {
+            answer(lua, this.client.ensure_started())
+        });
         methods.add_method("abandon", |_, this, ()| {
             this.client.abandon();
             Ok(())

@@ -50,6 +50,8 @@ pub(super) enum Pulled {
         source: *const [u8],
         payload: *const [u8],
         meta: Option<*const Meta>,
+        /// Packed; see [`crate::message::unpack`].
+        headers: *const [u8],
     },
     Answered {
         ticket: u64,
@@ -109,6 +111,7 @@ impl Consumer {
                 source: cut(*source),
                 payload: cut(*payload),
                 meta: None,
+                headers: &[],
             },
             Record::RichMessage {
                 key,
@@ -120,6 +123,7 @@ impl Consumer {
                 source: cut(*source),
                 payload: cut(*payload),
                 meta: Some(meta),
+                headers: cut(meta.headers),
             },
             Record::Answered { ticket, detail } => Pulled::Answered {
                 ticket: *ticket,

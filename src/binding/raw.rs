@@ -14,7 +14,7 @@
 
 use super::client::Client;
 use super::port::{Consumer, Pulled};
-use crate::message::{Meta, Value, Verdict};
+use crate::message::{unpack, Meta, Value, Verdict};
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::{Lua, LuaFunction, LuaResult};
 use std::ffi::{c_char, c_int};
@@ -28,6 +28,9 @@ const ANSWERED: i64 = 0;
 const FAILED: i64 = -1;
 /// First value of a change of state.
 const STATE: i64 = -2;
+
+/// Room in a table of headers before it has to grow: most messages have no more.
+const HEADERS: c_int = 8;
 
 /// `port.next`.
 pub(super) fn next_function(lua: &Lua, consumer: Rc<Consumer>) -> LuaResult<LuaFunction> {
@@ -120,13 +123,14 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 source,
                 payload,
                 meta,
+                headers,
             } => {
                 push_whole(state, key);
                 push_bytes(state, source);
                 push_bytes(state, payload);
                 match meta {
                     None => 3,
-                    Some(meta) => push_meta(state, &*meta),
+                    Some(meta) => push_meta(state, &*meta, &*headers),
                 }
             }
             Pulled::Answered { ticket, detail } => {
@@ -198,8 +202,14 @@ unsafe extern "C-unwind" fn publish(state: *mut lua_State) -> c_int {
                 "invalid",
             );
         };
-        let ticket = ffi::lua_tonumber(state, 3) as u64;
-        let flags = ffi::lua_tonumber(state, 4) as u32;
+        // A plain post has neither.
+        let (ticket, flags) = match ffi::lua_gettop(state) {
+            2 => (0, 0),
+            _ => (
+                ffi::lua_tonumber(state, 3) as u64,
+                ffi::lua_tonumber(state, 4) as u32,
+            ),
+        };
         let ticket = (ticket != 0).then_some(ticket);
         let published = catch_unwind(AssertUnwindSafe(|| {
             client.publish(target, payload, ticket, flags)
@@ -270,15 +280,31 @@ unsafe fn push_whole(state: *mut lua_State, n: u64) {
 }
 
 /// Pushes flags, id and the rest behind source and payload; how many values that makes in all.
-unsafe fn push_meta(state: *mut lua_State, meta: &Meta) -> c_int {
+unsafe fn push_meta(state: *mut lua_State, meta: &Meta, headers: &[u8]) -> c_int {
     // SAFETY: a reference and plain numbers; nothing to drop when Lua raises.
     unsafe {
         ffi::lua_pushinteger(state, meta.flags as ffi::lua_Integer);
         push_whole(state, meta.id);
-        let Some(extra) = &meta.extra else { return 5 };
-        push_value(state, extra);
+        match &meta.extra {
+            Some(extra) => push_value(state, extra),
+            None if headers.is_empty() => return 5,
+            None => push_headers(state, headers),
+        }
     }
     6
+}
+
+/// Pushes a table of packed headers.
+unsafe fn push_headers(state: *mut lua_State, mut headers: &[u8]) {
+    // SAFETY: borrows only. Three values above the five of a message: Lua guarantees twenty.
+    unsafe {
+        ffi::lua_createtable(state, 0, HEADERS);
+        while let Some((name, value)) = unpack(&mut headers) {
+            push_bytes(state, name);
+            push_bytes(state, value);
+            ffi::lua_rawset(state, -3);
+        }
+    }
 }
 
 unsafe fn push_value(state: *mut lua_State, value: &Value) {

@@ -1,0 +1,144 @@
+//! Who is to blame for an ERROR that does not say: a connection ends with it, so one message that
+//! the broker cannot take, sent again on each connection, would end them all.
+//!
+//! What had no answer when such an ERROR came is suspect. On the next connection the suspects go
+//! one at a time, before everything else: an ERROR then has only one that it can be about.
+
+use super::{Due, Stomp};
+use crate::client::subscriptions::Stage as SubscriptionStage;
+use crate::error::{Code, Error};
+use crate::message::{Batch, Key};
+use bytes::BytesMut;
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    /// Messages in flight that have a lower number.
+    until: u64,
+    /// Subscriptions, and those that wait for the end of all this.
+    keys: BTreeSet<Key>,
+    /// It goes on.
+    under_way: bool,
+    /// Messages without a receipt were sent before the flight of this number, and may be to blame.
+    loose: Option<u64>,
+}
+
+impl Suspects {
+    /// Whether suspects go one at a time now.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
+    /// Whether this subscription has to wait for its turn.
+    pub(super) fn holds(&self, key: Key) -> bool {
+        self.keys.contains(&key)
+    }
+
+    /// A new subscription waits for its turn.
+    pub(super) fn queue(&mut self, key: Key) {
+        self.keys.insert(key);
+    }
+
+    /// The subscription is gone.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.keys.remove(&key);
+    }
+
+    /// A message left without a receipt, before the flight that will have this number.
+    pub(super) fn sent_without_receipt(&mut self, next: u64) {
+        self.loose = Some(next);
+    }
+
+    /// The broker has done what had this number, and so all before it.
+    pub(super) fn answered(&mut self, number: u64) {
+        self.loose = self.loose.filter(|before| number < *before);
+    }
+
+    /// What was sent without a receipt is not sent again.
+    pub(super) fn disconnected(&mut self) {
+        self.loose = None;
+    }
+}
+
+impl Stomp {
+    /// An ERROR that does not say what it is about.
+    pub(super) fn accuse(&mut self, error: &Error, events: &mut Batch) {
+        let mut awaited = self.in_flight.all_awaited();
+        let (first, second) = (awaited.next(), awaited.next());
+        match (first, second, self.suspects.loose) {
+            (Some((number, _)), None, None) => {
+                drop(awaited);
+                self.refuse(number, error, events);
+            }
+            (Some(first), _, _) => {
+                let all: Vec<Due> = [Some(first), second]
+                    .into_iter()
+                    .flatten()
+                    .chain(awaited)
+                    .map(|(_, due)| due)
+                    .collect();
+                for due in all {
+                    match due {
+                        Due::Message(_) => self.suspects.until = self.in_flight.next(),
+                        Due::Subscribed(key) => self.suspects.queue(key),
+                        _ => {}
+                    }
+                }
+            }
+            (None, _, _) => {}
+        }
+        let left = !self.suspects.keys.is_empty() || self.in_flight.first() < self.suspects.until;
+        self.suspects.under_way = left;
+    }
+
+    /// The broker refuses what has this number.
+    pub(super) fn refuse(&mut self, number: u64, error: &Error, events: &mut Batch) {
+        let due = self.in_flight.due(number);
+        self.in_flight.set_due(number, Due::Nothing);
+        match due {
+            Due::Message(sender) => {
+                let error = refused("the message", error);
+                sender.fail(&error, &mut self.ledger, events);
+            }
+            Due::Subscribed(key) => {
+                self.drop_refused(key, &refused("the subscription", error), events);
+            }
+            Due::Unsubscribed(key) => self.take_end(key, events),
+            Due::Committed(ticket, _) => {
+                if let Some(ticket) = ticket {
+                    events.fail(ticket, &refused("the transaction", error));
+                }
+            }
+            Due::Goodbye | Due::Nothing => {}
+        }
+    }
+
+    /// Sends the next suspect once the last one is answered. False: there is none any more.
+    pub(super) fn examine(&mut self, now: Instant, out: &mut BytesMut, events: &mut Batch) -> bool {
+        while self.in_flight.is_quiet() {
+            if let Some(key) = self.suspects.keys.pop_first() {
+                let known = self.routes.subscriptions.find(key);
+                if known.is_some_and(|known| known.stage == SubscriptionStage::Wanted) {
+                    self.ask(now, key, events);
+                    self.transmit_control(out);
+                }
+                continue;
+            }
+            let next = self.in_flight.next_unsent().map(|(number, ..)| number);
+            if next.is_none_or(|number| number >= self.suspects.until) {
+                self.suspects.under_way = false;
+                return false;
+            }
+            self.transmit_unsent(out, events);
+            self.progressed(now);
+        }
+        true
+    }
+}
+
+fn refused(what: &str, error: &Error) -> Error {
+    let text = format!("the broker refused {what}: {}", error.text);
+    Error::new(Code::Refused, text)
+}

@@ -3,7 +3,8 @@
 
 local loop = require "loop"
 
-local known = setmetatable({}, { __mode = "k" })
+-- The one that loads this is the program's main chunk.
+local known = setmetatable({ [coroutine.running() or 0] = "waits" }, { __mode = "k" })
 local queue = {}
 local Co = {}
 

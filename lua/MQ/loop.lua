@@ -22,8 +22,8 @@
 --   pause(seconds)          park that returns after so long at the latest: sleep and after can be made from it
 --   guard(died, fn, …) → co  like spawn; died(co, err, traceback) is called when fn raises
 --   after(seconds, fn) → stop      calls fn() once from the loop itself; fn neither parks nor raises
---   run_until(fn) → bool    where running() is nil: runs the loop until fn() is true; false when nothing can make it
---                           so; nil, err where it cannot run
+--   run_until(fn, seconds) → bool   where running() is nil: runs the loop until fn() is true; false when nothing can
+--                           make it so; nil, err where it cannot run. Asks fn after so many seconds, too, where given
 --   at(seconds, fn) → timer calls fn in a coroutine of its own every so often, until timer:stop()
 --   timeout(seconds, fn) → timer   the same, once
 --   on_error(co, traceback, err)    where an error goes that nobody guards; may be replaced
@@ -68,7 +68,7 @@ local function sleep_by_pause(host)
     if not co then
       local _, err = host.run_until(function()
         return core.now() >= due
-      end, due)
+      end, math.max(seconds, 0))
       if err then
         error("loop.sleep: " .. err, 2)
       end

@@ -175,14 +175,12 @@ function loop.run_until(done, seconds)
     return nil, "a coroutine of copas cannot wait below a function that a yield cannot cross (a comparison of "
       .. "table.sort; on Lua 5.1 pcall): wait outside of it"
   end
-  if not sleeps and seconds then
-    core.port():ring(seconds)
-  end
+  local deadline = seconds and core.now() + seconds
   while not done() do
-    if copas.finished and copas.finished() then
+    if not deadline and copas.finished and copas.finished() then
       return false
     end
-    copas.step()
+    copas.step(deadline and math.max(deadline - core.now(), 0))
   end
   return true
 end

@@ -153,16 +153,17 @@ function loop.watch(fd, fn, state)
 end
 
 -- In the main chunk: steps MQ's own controller, and nothing else.
-function loop.run_until(done)
+function loop.run_until(done, seconds)
   if cqueues.running() then
     return nil, "a coroutine of cqueues cannot wait below a function that a yield cannot cross (a comparison of "
       .. "table.sort; on Lua 5.1 pcall), nor inside another one: wait outside of it"
   end
   local own = loop.controller
+  local deadline = seconds and cqueues.monotime() + seconds
   alone = true
   attend(own)
-  while not done() and not own:empty() do
-    local ok, err = own:step()
+  while not done() and not (own:empty() and not deadline) do
+    local ok, err = own:step(deadline and math.max(deadline - cqueues.monotime(), 0))
     if not ok then
       loop.on_error(nil, tostring(err), err)
     end

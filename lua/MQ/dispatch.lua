@@ -32,7 +32,7 @@ local function open(port)
   local loop = host_loop.current()
   local park, unpark, running = loop.park, loop.unpark, loop.running
   local guard, after, run_until, sleep = loop.guard, loop.after, loop.run_until, loop.sleep
-  local idle_ends = loop.idle_ends
+  local idle_ends, pushes = loop.idle_ends, loop.pushes
   local pull = port.next
 
   local dispatch = { port = port }
@@ -303,6 +303,9 @@ local function open(port)
       local more = attend_to(me)
       if active == me then
         current = nil
+        if pushes then
+          port:push()
+        end
         if more and loop.run then
           -- The own loop does not look at the port while it ends: the worker asks for its next turn itself. Another
           -- host finds the descriptor readable still, after everything else has had its turn, too.

@@ -27,6 +27,8 @@
 --   at(seconds, fn) → timer calls fn in a coroutine of its own every so often, until timer:stop()
 --   timeout(seconds, fn) → timer   the same, once
 --   on_error(co, traceback, err)    where an error goes that nobody guards; may be replaced
+--   pushes = true           it has nothing that runs before the loop goes to sleep, where what is queued could be
+--                           written (port:push): that is done after each batch of messages instead
 --   idle_ends = true        its loop goes on as long as any coroutine is parked: those that only wait for work had
 --                           better end
 

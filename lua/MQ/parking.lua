@@ -9,7 +9,9 @@ local NOTHING = pack()
 
 --- Gives `host` park, pause and unpark. wait(co, seconds | nil) makes co, which is the running one, wait until go(co)
 -- was called, or so long, or less; go(co) is only called for one that waits. own() is the running coroutine.
-local function attach(host, own, wait, go)
+-- push_soon() is called before it waits: what it has queued, and may wait for, has to leave (port:push) before the loop
+-- sleeps, but after others that are ready have queued theirs.
+local function attach(host, own, wait, go, push_soon)
   local weak = { __mode = "k" }
   local parked, woken = setmetatable({}, weak), setmetatable({}, weak)
 
@@ -18,6 +20,7 @@ local function attach(host, own, wait, go)
     local values = woken[co]
     if not values then
       parked[co] = true
+      push_soon()
       wait(co, seconds)
       parked[co] = nil
       values = woken[co]

@@ -16,7 +16,7 @@ local yield = coroutine.yield
 local READ = 1
 local TICK = 0.011   -- cf's timers count hundredths of a second, and one that is due in the running one never comes
 
-local loop = { name = "cf", running = compat.yieldable }
+local loop = { name = "cf", running = compat.yieldable, pushes = true }
 
 local next_turn = {}   -- who waits for the descriptor
 
@@ -48,7 +48,21 @@ local function go(co)
   end
 end
 
-require("MQ.parking").attach(loop, coroutine.running, wait, go)
+local push_due = false
+
+local function push()
+  push_due = false
+  core.port():push()
+end
+
+local function push_soon()
+  if not push_due then
+    push_due = true
+    loop.spawn(push)
+  end
+end
+
+require("MQ.parking").attach(loop, coroutine.running, wait, go, push_soon)
 
 --- cf's timers may be early by a tick: they are asked again.
 function loop.after(seconds, fn)

@@ -15,7 +15,7 @@ local sleeps = copas.pause or copas.sleep
 local pause_for_ever = copas.pauseforever
 local set_error_handler = copas.seterrorhandler or copas.setErrorHandler
 
-local loop = { name = "copas", idle_ends = sleeps ~= nil }
+local loop = { name = "copas", idle_ends = sleeps ~= nil, pushes = true }
 
 local handlers = setmetatable({}, { __mode = "k" })   -- coroutine → what copas calls when it dies
 
@@ -30,8 +30,18 @@ end
 
 local forever = not sleeps   -- Copas 1 runs for ever, and so does the watcher
 
-local function turn()        -- what there is to do when the descriptor is readable
+-- What there is to do when the descriptor is readable; what is queued leaves then, too.
+local turning = false
+
+local function turn()
   core.port():hush()
+  core.port():push()
+end
+
+local function push_soon()
+  if not turning then
+    core.port():ring()
+  end
 end
 
 if sleeps then
@@ -43,7 +53,7 @@ if sleeps then
     else
       sleeps(-1)
     end
-  end, copas.wakeup)
+  end, copas.wakeup, push_soon)
 
   function loop.spawn(fn, ...)
     local body = call(fn, ...)
@@ -54,6 +64,15 @@ if sleeps then
   end
 else
   local ready, sleepers = {}, timers.new()
+  local alarm          -- when the descriptor will be readable
+
+  local function set_alarm()
+    local first = sleepers[1]
+    if first and not (alarm and alarm <= first.at) then
+      alarm = first.at
+      core.port():ring(alarm - core.now())
+    end
+  end
 
   local function make_ready(co)
     ready[#ready + 1] = co
@@ -64,16 +83,14 @@ else
     local entry = { co = co }
     if seconds then
       timers.add(sleepers, entry, core.now() + seconds)
-      if sleepers[1] == entry then
-        core.port():ring(seconds)
-      end
+      set_alarm()
     end
     yield()   -- copas keeps a coroutine that yields a socket, and lets go of this one
     timers.remove(sleepers, entry)
     if handlers[co] then
       set_error_handler(handlers[co])   -- which it has forgotten meanwhile
     end
-  end, make_ready)
+  end, make_ready, push_soon)
 
   function loop.spawn(fn, ...)
     local co = coroutine.create(call(fn, ...))
@@ -82,6 +99,7 @@ else
   end
 
   function turn()
+    turning = true
     core.port():hush()
     local now = core.now()
     while sleepers[1] and sleepers[1].at <= now do
@@ -89,9 +107,10 @@ else
       timers.remove(sleepers, entry)
       ready[#ready + 1] = entry.co
     end
-    if sleepers[1] then
-      core.port():ring(sleepers[1].at - now)
+    if alarm and alarm <= now then
+      alarm = nil
     end
+    set_alarm()
     local coroutines = ready
     ready = {}
     for _, co in ipairs(coroutines) do
@@ -99,6 +118,8 @@ else
         copas.addthread(co)
       end
     end
+    core.port():push()
+    turning = false
   end
 end
 

@@ -9,12 +9,13 @@
 
 local compat = require "MQ.compat"
 local condition = require "cqueues.condition"
+local core = require "MQ.core"
 local cqueues = require "cqueues"
 
 local pack, unpack = compat.pack, compat.unpack
 local create, resume, status, yield = coroutine.create, coroutine.resume, coroutine.status, coroutine.yield
 
-local loop = { name = "cqueues", idle_ends = true }
+local loop = { name = "cqueues", idle_ends = true, pushes = true }
 
 --- Runs what is not in a controller of the program.
 loop.controller = cqueues.new()
@@ -26,7 +27,8 @@ local served = setmetatable({}, weak)       -- controllers with a watcher
 local adopted = setmetatable({}, weak)      -- controllers that run loop.controller
 
 local function nothing() end
-local recheck = nothing                     -- lets the watchers look whether they are needed
+local recheck = nothing                     -- lets the watchers look whether they are needed, and for what
+local push_due = false
 local attend = nothing                      -- sees to it that a controller has a watcher
 local alone = false                         -- nothing runs but loop.controller: the main chunk waits
 
@@ -106,6 +108,11 @@ require("MQ.parking").attach(loop, running, function(co, seconds)
   end
 end, function(co)
   conditions[co]:signal()
+end, function()
+  if not push_due then
+    push_due = true
+    recheck()
+  end
 end)
 
 function loop.watch(fd, fn, state)
@@ -119,6 +126,10 @@ function loop.watch(fd, fn, state)
 
   local function serve(cq)
     while needed(cq) do
+      if push_due then
+        push_due = false
+        core.port():push()
+      end
       for _, ready in ipairs { cqueues.poll(source, changed) } do
         if ready == source then
           fn(alone and called_in ~= cq)

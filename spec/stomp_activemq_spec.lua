@@ -118,7 +118,7 @@ describe("MQ.stomp and ActiveMQ:", function()
   it("moves what a callback refuses to its queue for dead letters", function()
     local mq, queue = client { on_error = function() end }, tools.queue()
     assert(mq:on(queue, function() error("cannot digest it") end))
-    assert(mq:emit(queue, "bad " .. queue))
+    assert(mq:emit(queue, "bad " .. queue, { header = { persistent = true } }))   -- others it throws away
     local dead = inbox(client(), "/queue/ActiveMQ.DLQ")
     eventually(function() return dead[#dead] == "bad " .. queue end)
   end)

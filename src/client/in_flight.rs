@@ -89,11 +89,13 @@ impl<D: Due> InFlight<D> {
     }
 
     /// Whether a question awaits its answer.
+    #[cfg(feature = "stomp")]
     pub(super) fn has_questions(&self) -> bool {
         self.questions > 0
     }
 
     /// All that this connection has been sent and has not answered, the first one first.
+    #[cfg(feature = "stomp")]
     pub(super) fn all_awaited(&self) -> impl Iterator<Item = (u64, D)> + '_ {
         let numbered = (self.gone..).zip(&self.flights).enumerate();
         numbered.filter_map(|(place, (number, flight))| {

@@ -91,6 +91,12 @@ impl Default for Deliveries {
 }
 
 impl Deliveries {
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// A message has come; what the program names it by.
     #[inline]
     pub(super) fn arrive(&mut self, key: Key, mode: Mode, name: &[u8], redelivered: bool) -> u64 {
@@ -190,10 +196,13 @@ impl Deliveries {
         self.tidy();
     }
 
-    /// Whether the program has yet to settle something of this subscription.
-    pub(super) fn has_waiting(&self, key: Key) -> bool {
+    /// Whether something of this subscription is not settled, by the program or its transaction.
+    pub(super) fn has_unsettled(&self, key: Key) -> bool {
         let mut list = self.list.iter();
-        list.any(|delivery| delivery.key == key && delivery.standing == Standing::Waiting)
+        list.any(|delivery| {
+            let unsettled = matches!(delivery.standing, Standing::Waiting | Standing::Pledged(_));
+            delivery.key == key && unsettled
+        })
     }
 
     /// A message has come that nobody wants any more: it is not with the program.

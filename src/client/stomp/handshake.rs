@@ -31,6 +31,8 @@ pub(super) struct Broker {
     pub(super) receive: Duration,
     /// It is RabbitMQ, some of whose ways are its own.
     pub(super) is_rabbit: bool,
+    /// It is ActiveMQ Classic, likewise.
+    pub(super) is_classic: bool,
 }
 
 impl Default for Broker {
@@ -40,6 +42,7 @@ impl Default for Broker {
             send: Duration::ZERO,
             receive: Duration::ZERO,
             is_rabbit: false,
+            is_classic: false,
         }
     }
 }
@@ -77,6 +80,7 @@ impl Broker {
             send: agreed(options.heartbeat_send, wants),
             receive: agreed(options.heartbeat_receive, can),
             is_rabbit: server.starts_with(b"RabbitMQ"),
+            is_classic: server.starts_with(b"ActiveMQ/"),
         })
     }
 }
@@ -228,13 +232,22 @@ pub(super) fn told(frame: &Frame<'_>) -> String {
     let headers = frame.headers;
     let message = headers.get("message").unwrap_or(Cow::Borrowed(b""));
     let message = excerpt(&message);
-    let body = excerpt(frame.body);
-    match (message.is_empty(), body.is_empty() || body == message) {
+    let body = excerpt(before_trace(frame.body));
+    match (
+        message.is_empty(),
+        body.is_empty() || body.contains(&message),
+    ) {
         (false, true) => message,
         (false, false) => format!("{message}: {body}"),
         (true, false) => body,
         (true, true) => "it does not say why".to_owned(),
     }
+}
+
+/// A body up to the first line that is indented: ActiveMQ sends the stack of its exceptions.
+fn before_trace(body: &[u8]) -> &[u8] {
+    let trace = memchr::memmem::find(body, b"\n\t");
+    trace.and_then(|at| body.get(..at)).unwrap_or(body)
 }
 
 /// The front of what a peer said, on one line, without what a terminal could take for a command.

@@ -70,6 +70,7 @@ impl Stomp {
         self.trouble = None;
         let detail = handshake::describe(&self.broker, frame);
         events.state_with(State::Connected, detail);
+        self.ask_ends(now, events);
         self.ask_all(now, events);
         Ok(())
     }
@@ -147,6 +148,7 @@ impl Stomp {
             Due::Unsubscribed(key) => self.take_end(key, events),
             Due::Committed(ticket, id) => {
                 self.deliveries.redeem(id, true);
+                self.ask_ends(now, events);
                 if let Some(ticket) = ticket {
                     events.answer(ticket, Value::Nil);
                 }

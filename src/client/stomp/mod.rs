@@ -118,8 +118,10 @@ pub struct Stomp {
     gather: Gather,
     transactions: Transactions,
     routes: Routes,
-    /// Subscriptions that have ended and of which the broker has yet to confirm that.
+    /// Subscriptions that have ended and of which the broker has yet to be told; and those of which
+    /// it has yet to confirm that.
     leaving: BTreeMap<Key, Leaving>,
+    ending: BTreeMap<Key, Leaving>,
     deliveries: Deliveries,
     suspects: Suspects,
     ledger: Ledger,
@@ -131,6 +133,8 @@ pub struct Stomp {
     wants_room: bool,
     /// The peer is not read because events are not taken: its silence says nothing.
     stalled: bool,
+    /// Why this connection is given up: nothing more of it is read, nothing written.
+    condemned: Option<Error>,
     /// None before the first connection.
     clock: Option<Clock>,
     /// Why there is no connection, for those whose time runs out meanwhile.
@@ -164,6 +168,7 @@ impl Stomp {
             transactions: Transactions::default(),
             routes: Routes::default(),
             leaving: BTreeMap::new(),
+            ending: BTreeMap::new(),
             deliveries: Deliveries::default(),
             suspects: Suspects::default(),
             ledger: Ledger::default(),
@@ -172,6 +177,7 @@ impl Stomp {
             end: None,
             wants_room: false,
             stalled: false,
+            condemned: None,
             clock: None,
             trouble: None,
             counters: Counters::default(),
@@ -195,6 +201,7 @@ impl Session for Stomp {
         self.decoder.set_version(Version::V10);
         self.clock = Some(Clock::new(now));
         self.stalled = false;
+        self.condemned = None;
         self.goodbye = Goodbye::Unsaid;
         let connect = handshake::encode(&self.options, self.escapes_connect, &mut self.control);
         if let Err(error) = connect {
@@ -209,6 +216,9 @@ impl Session for Stomp {
         input: &mut BytesMut,
         events: &mut Batch,
     ) -> Result<(), Error> {
+        if let Some(cause) = &self.condemned {
+            return Err(cause.clone());
+        }
         if !input.is_empty() || self.stalled {
             self.heard(now);
         }
@@ -230,10 +240,10 @@ impl Session for Stomp {
                     break Err(self.too_large());
                 }
                 Ok(Some((Event::Frame(frame), used))) => {
+                    at += used;
                     if let Err(error) = self.take_frame(now, &frame, events) {
                         break Err(error);
                     }
-                    at += used;
                 }
                 Ok(Some((Event::HeartBeat, used))) => at += used,
                 Ok(None) if rest.len() > self.options.max_packet => break Err(self.too_large()),
@@ -248,11 +258,13 @@ impl Session for Stomp {
         };
         input.advance(at.min(input.len()));
         self.make_room(events);
+        // What is submitted from here on is none of this connection's.
+        self.condemned = outcome.as_ref().err().cloned();
         outcome
     }
 
     fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut, events: &mut Batch) {
-        if matches!(self.stage, Stage::Offline | Stage::Ended) {
+        if matches!(self.stage, Stage::Offline | Stage::Ended) || self.condemned.is_some() {
             return;
         }
         if out.is_empty() {
@@ -321,6 +333,7 @@ impl Session for Stomp {
         self.control = BytesMut::new();
         self.gather = Gather::default();
         self.stalled = false;
+        self.condemned = None;
         self.trouble = Some(cause.clone());
         let lost = told::lost(cause);
         self.written.fail(&lost, &mut self.ledger, events);
@@ -353,6 +366,7 @@ impl Session for Stomp {
         self.abandon_messages(cause, events);
         self.transactions.clear();
         self.leaving.clear();
+        self.ending.clear();
         for (_, subscription) in self.routes.subscriptions.drain() {
             if let Some(ticket) = subscription.waiter {
                 events.fail(ticket, cause);
@@ -426,6 +440,7 @@ impl Client for Stomp {
             }
             Command::Close { ticket } => {
                 self.closing = Some(ticket);
+                self.hurry_ends(now, events);
                 Ok(())
             }
             Command::Acknowledge { .. } => Ok(()),
@@ -436,7 +451,7 @@ impl Client for Stomp {
             } => match verb {
                 b"begin" => self.begin(ticket, options, events),
                 b"commit" => self.commit(now, ticket, options),
-                b"abort" => self.abort(ticket, options, events),
+                b"abort" => self.abort(now, ticket, options, events),
                 b"acknowledge" => {
                     self.acknowledge_with(ticket, options, events)?;
                     self.ask_ends(now, events);

@@ -3,6 +3,8 @@
 //! Source: STOMP 1.2, "SUBSCRIBE" and "UNSUBSCRIBE".
 
 use super::deliveries::Mode;
+use super::handshake::Broker;
+use super::options::Header;
 use super::outbound::unsayable;
 use super::routes::{Route, Wish};
 use super::stored::Decimal;
@@ -24,8 +26,8 @@ pub(super) struct Leaving {
     wish: Wish,
     /// Who waits for it.
     waiter: Option<Ticket>,
-    /// This connection has been asked.
-    asked: bool,
+    /// This connection has it still, or has had it.
+    known_here: bool,
     /// Until then the program may settle what it has of it: once the broker is asked, it cannot.
     until: Instant,
 }
@@ -61,7 +63,7 @@ impl Stomp {
         }
         let subscription = self.routes.subscriptions.find(key);
         let wanted = subscription.is_some_and(|known| known.stage == SubscriptionStage::Wanted);
-        if wanted && self.stage == Stage::Ready && self.goodbye == Goodbye::Unsaid {
+        if wanted && self.may_ask() {
             match self.suspects.is_under_way() {
                 true => self.suspects.queue(key),
                 false => self.ask(now, key, events),
@@ -85,7 +87,8 @@ impl Stomp {
         }
         self.suspects.forget(key);
         let known_here = self.stage == Stage::Ready && gone.stage != SubscriptionStage::Wanted;
-        if !known_here || self.is_implied(&wish) {
+        let is_durable = !wish.durable.is_empty();
+        if !(known_here || is_durable) || self.is_implied(&wish) {
             self.deliveries.release(key);
             events.answer(ticket, Value::Nil);
             return Ok(());
@@ -93,19 +96,24 @@ impl Stomp {
         // The call may come from the callback whose message has yet to be settled: it cannot wait
         // for that.
         let mut waiter = Some(ticket);
-        if self.deliveries.has_waiting(key) {
+        if self.deliveries.has_unsettled(key) || self.stage != Stage::Ready {
             events.answer(ticket, Value::Nil);
             waiter = None;
         }
         let leaving = Leaving {
             wish,
             waiter,
-            asked: false,
+            known_here,
             until: now + self.options.timeout,
         };
         self.leaving.insert(key, leaving);
         self.ask_ends(now, events);
         Ok(())
+    }
+
+    /// Whether this connection takes questions.
+    fn may_ask(&self) -> bool {
+        self.stage == Stage::Ready && self.goodbye == Goodbye::Unsaid && self.condemned.is_none()
     }
 
     /// Asks the broker for all subscriptions, on a new connection.
@@ -145,7 +153,7 @@ impl Stomp {
         self.end_namesake(now, &wish.id, events);
         let number = self.in_flight.next();
         let version = self.broker.version;
-        if let Err(error) = put_subscribe(&wish, number, version, &mut self.control) {
+        if let Err(error) = put_subscribe(&wish, Some(number), version, &mut self.control) {
             self.drop_refused(key, &unsayable(&error), events);
             return;
         }
@@ -192,12 +200,11 @@ impl Stomp {
 
     /// Asks the broker to end what has ended and is settled, or whose time for that is over.
     pub(super) fn ask_ends(&mut self, now: Instant, events: &mut Batch) {
-        if self.leaving.is_empty() || self.stage != Stage::Ready || self.goodbye != Goodbye::Unsaid
-        {
+        if self.leaving.is_empty() || !self.may_ask() {
             return;
         }
         let due = self.leaving.iter().filter(|(key, leaving)| {
-            !leaving.asked && (leaving.until <= now || !self.deliveries.has_waiting(**key))
+            leaving.until <= now || !leaving.known_here || !self.deliveries.has_unsettled(**key)
         });
         let due: Vec<Key> = due.map(|(key, _)| *key).collect();
         for key in due {
@@ -205,10 +212,20 @@ impl Stomp {
         }
     }
 
+    /// The client closes: what outlives connections has to end now.
+    pub(super) fn hurry_ends(&mut self, now: Instant, events: &mut Batch) {
+        for leaving in self.leaving.values_mut() {
+            if !leaving.wish.durable.is_empty() {
+                leaving.until = now;
+            }
+        }
+        self.ask_ends(now, events);
+    }
+
     /// The end of one whose id another one is to have.
     fn end_namesake(&mut self, now: Instant, id: &[u8], events: &mut Batch) {
         let mut leaving = self.leaving.iter();
-        let found = leaving.find(|(_, leaving)| !leaving.asked && leaving.wish.id == id);
+        let found = leaving.find(|(_, leaving)| leaving.wish.id == id);
         if let Some(key) = found.map(|(key, _)| *key) {
             self.ask_end(now, key, events);
         }
@@ -221,13 +238,13 @@ impl Stomp {
         let cumulative = leaving.wish.mode == Mode::UpTo;
         self.give_back(key, cumulative);
         let number = self.ask_for(now, Due::Unsubscribed(key));
-        let version = self.broker.version;
-        let Some(leaving) = self.leaving.get_mut(&key) else {
+        let Some(leaving) = self.leaving.remove(&key) else {
             return;
         };
-        leaving.asked = true;
-        if put_unsubscribe(&leaving.wish, number, version, &mut self.control).is_err() {
-            // Cannot be: it went into SUBSCRIBE.
+        let outcome = put_end(&leaving, number, &self.broker, &mut self.control);
+        self.ending.insert(key, leaving);
+        if outcome.is_err() {
+            // An option of it cannot be said in this version: nothing of it can be on the broker.
             self.in_flight.set_due(number, Due::Nothing);
             self.take_end(key, events);
         }
@@ -235,34 +252,37 @@ impl Stomp {
 
     /// The broker has ended a subscription.
     pub(super) fn take_end(&mut self, key: Key, events: &mut Batch) {
-        let gone = self.leaving.remove(&key);
+        let gone = self.ending.remove(&key);
         if let Some(ticket) = gone.and_then(|gone| gone.waiter) {
             events.answer(ticket, Value::Nil);
         }
     }
 
-    /// The connection is gone, and with it what it was subscribed to.
+    /// The connection is gone, and with it what it was subscribed to; what is durable is to end on
+    /// the next one.
     pub(super) fn suspend_leaving(&mut self, events: &mut Batch) {
-        for (_, leaving) in std::mem::take(&mut self.leaving) {
-            if let Some(ticket) = leaving.waiter {
+        self.leaving.append(&mut self.ending);
+        self.leaving.retain(|_, leaving| {
+            if let Some(ticket) = leaving.waiter.take() {
                 events.answer(ticket, Value::Nil);
             }
-        }
+            leaving.known_here = false;
+            !leaving.wish.durable.is_empty()
+        });
     }
 
     /// When the program's time to settle is over.
     pub(super) fn leaving_deadline(&self) -> Option<Instant> {
-        if self.stage != Stage::Ready || self.goodbye != Goodbye::Unsaid {
+        if !self.may_ask() {
             return None;
         }
-        let open = self.leaving.values().filter(|leaving| !leaving.asked);
-        open.map(|leaving| leaving.until).min()
+        self.leaving.values().map(|leaving| leaving.until).min()
     }
 
     /// A message for a subscription that has ended: it is given back with the others.
     pub(super) fn take_late(&mut self, id: &[u8], name: &[u8]) {
         let mut leaving = self.leaving.iter();
-        let found = leaving.find(|(_, leaving)| leaving.wish.id == id && !leaving.asked);
+        let found = leaving.find(|(_, leaving)| leaving.wish.id == id);
         if let Some((key, mode)) = found.map(|(key, leaving)| (*key, leaving.wish.mode)) {
             if mode != Mode::None {
                 let delivery = self.deliveries.arrive(key, mode, name, false);
@@ -276,7 +296,7 @@ impl Stomp {
 
 fn put_subscribe(
     wish: &Wish,
-    receipt: u64,
+    receipt: Option<u64>,
     version: Version,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
@@ -289,24 +309,48 @@ fn put_subscribe(
         _ => "client-individual",
     };
     frame.header("ack", ack)?;
-    frame.header("receipt", Decimal::new(receipt))?;
+    if let Some(receipt) = receipt {
+        frame.header("receipt", Decimal::new(receipt))?;
+    }
     for (name, value) in wish.durable.iter().chain(&wish.headers) {
         frame.header(name, value)?;
     }
     frame.finish(Body::NONE)
 }
 
+/// Appends what ends a subscription. A durable one is made once more where this connection does not
+/// have it: brokers refuse to end what they do not know, or what nobody has at the time.
+fn put_end(
+    leaving: &Leaving,
+    receipt: u64,
+    broker: &Broker,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let (wish, version) = (&leaving.wish, broker.version);
+    if !leaving.known_here {
+        put_subscribe(wish, None, version, out)?;
+    }
+    if broker.is_classic && !wish.durable.is_empty() {
+        // It ends a durable subscription that nobody has at the time, and no other.
+        put_unsubscribe(wish, None, &[], version, out)?;
+    }
+    put_unsubscribe(wish, Some(receipt), &wish.durable, version, out)
+}
+
 fn put_unsubscribe(
     wish: &Wish,
-    receipt: u64,
+    receipt: Option<u64>,
+    durable: &[Header],
     version: Version,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
     let mut frame = FrameBuilder::new(Command::Unsubscribe, version, out)?;
     frame.header("id", &wish.id)?;
     frame.header("destination", &wish.destination)?;
-    frame.header("receipt", Decimal::new(receipt))?;
-    for (name, value) in &wish.durable {
+    if let Some(receipt) = receipt {
+        frame.header("receipt", Decimal::new(receipt))?;
+    }
+    for (name, value) in durable {
         frame.header(name, value)?;
     }
     frame.finish(Body::NONE)

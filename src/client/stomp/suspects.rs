@@ -2,7 +2,9 @@
 //! the broker cannot take, sent again on each connection, would end them all.
 //!
 //! What had no answer when such an ERROR came is suspect. On the next connection the suspects go
-//! one at a time, before everything else: an ERROR then has only one that it can be about.
+//! before everything else, the first one alone: an ERROR then has only one that it can be about.
+//! As long as all is well, twice as many go together each time: most such errors are about the
+//! first one, and some, a shutdown say, about none.
 
 use super::{Due, Stomp};
 use crate::client::subscriptions::Stage as SubscriptionStage;
@@ -21,12 +23,16 @@ pub(super) struct Suspects {
     keys: BTreeSet<Key>,
     /// It goes on.
     under_way: bool,
+    /// How many went together the last time.
+    together: usize,
     /// Messages without a receipt were sent before the flight of this number, and may be to blame.
     loose: Option<u64>,
+    /// The same of transactions, which fail by it as a whole.
+    transacted: Option<u64>,
 }
 
 impl Suspects {
-    /// Whether suspects go one at a time now.
+    /// Whether suspects are examined now, and all else waits.
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way
     }
@@ -51,14 +57,22 @@ impl Suspects {
         self.loose = Some(next);
     }
 
+    /// The same of what belongs to a transaction.
+    pub(super) fn sent_transacted(&mut self, next: u64) {
+        self.transacted = Some(next);
+    }
+
     /// The broker has done what had this number, and so all before it.
     pub(super) fn answered(&mut self, number: u64) {
         self.loose = self.loose.filter(|before| number < *before);
+        self.transacted = self.transacted.filter(|before| number < *before);
     }
 
     /// What was sent without a receipt is not sent again.
     pub(super) fn disconnected(&mut self) {
         self.loose = None;
+        self.transacted = None;
+        self.together = 0;
     }
 }
 
@@ -67,12 +81,17 @@ impl Stomp {
     pub(super) fn accuse(&mut self, error: &Error, events: &mut Batch) {
         let mut awaited = self.in_flight.all_awaited();
         let (first, second) = (awaited.next(), awaited.next());
-        match (first, second, self.suspects.loose) {
-            (Some((number, _)), None, None) => {
+        let (loose, transacted) = (self.suspects.loose, self.suspects.transacted);
+        let is_certain = |due| match due {
+            Due::Committed(..) => loose.is_none(),
+            _ => loose.is_none() && transacted.is_none(),
+        };
+        match (first, second) {
+            (Some((number, due)), None) if is_certain(due) => {
                 drop(awaited);
                 self.refuse(number, error, events);
             }
-            (Some(first), _, _) => {
+            (Some(first), _) => {
                 let all: Vec<Due> = [Some(first), second]
                     .into_iter()
                     .flatten()
@@ -83,11 +102,12 @@ impl Stomp {
                     match due {
                         Due::Message(_) => self.suspects.until = self.in_flight.next(),
                         Due::Subscribed(key) => self.suspects.queue(key),
+                        Due::Unsubscribed(key) => self.take_end(key, events),
                         _ => {}
                     }
                 }
             }
-            (None, _, _) => {}
+            (None, _) => {}
         }
         let left = !self.suspects.keys.is_empty() || self.in_flight.first() < self.suspects.until;
         self.suspects.under_way = left;
@@ -115,26 +135,34 @@ impl Stomp {
         }
     }
 
-    /// Sends the next suspect once the last one is answered. False: there is none any more.
+    /// Sends the next suspects once the last ones are answered. False: there are none any more.
     pub(super) fn examine(&mut self, now: Instant, out: &mut BytesMut, events: &mut Batch) -> bool {
-        while self.in_flight.is_quiet() {
-            if let Some(key) = self.suspects.keys.pop_first() {
-                let known = self.routes.subscriptions.find(key);
-                if known.is_some_and(|known| known.stage == SubscriptionStage::Wanted) {
-                    self.ask(now, key, events);
-                    self.transmit_control(out);
-                }
-                continue;
+        if !self.in_flight.is_quiet() {
+            return true;
+        }
+        let together = (self.suspects.together * 2).clamp(1, self.options.max_in_flight);
+        self.suspects.together = together;
+        while self.in_flight.awaited() < together {
+            let Some(key) = self.suspects.keys.pop_first() else {
+                break;
+            };
+            let known = self.routes.subscriptions.find(key);
+            if known.is_some_and(|known| known.stage == SubscriptionStage::Wanted) {
+                self.ask(now, key, events);
             }
+        }
+        self.transmit_control(out);
+        // A message may be for a subscription: those come first, here too.
+        while self.suspects.keys.is_empty() && self.in_flight.sent_here() < together {
             let next = self.in_flight.next_unsent().map(|(number, ..)| number);
             if next.is_none_or(|number| number >= self.suspects.until) {
-                self.suspects.under_way = false;
-                return false;
+                break;
             }
             self.transmit_unsent(out, events);
-            self.progressed(now);
         }
-        true
+        self.progressed(now);
+        self.suspects.under_way = !self.in_flight.is_quiet();
+        self.suspects.under_way
     }
 }
 

@@ -45,6 +45,7 @@ impl Stomp {
 
     pub(super) fn abort(
         &mut self,
+        now: Instant,
         ticket: Ticket,
         options: &Value,
         events: &mut Batch,
@@ -53,6 +54,7 @@ impl Stomp {
         let id = self.transactions.named(number)?;
         self.transactions.close(number);
         self.roll_back(id);
+        self.ask_ends(now, events);
         events.answer(ticket, Value::Nil);
         Ok(())
     }
@@ -124,6 +126,8 @@ impl Stomp {
             return;
         };
         let (id, kind) = (stored.transaction, stored.kind);
+        // An ERROR about it names nothing, as one about a message without a receipt.
+        self.suspects.sent_transacted(self.in_flight.next());
         let transaction = self.transactions.find(id);
         let failed = match &transaction {
             Some(transaction) => transaction.failed.clone(),

@@ -1,8 +1,17 @@
 //! The session against a server's end, on a clock that only moves when told. Each file has one
 //! side of it; this one has what they share.
 
+mod acknowledgements;
+mod handshake;
+mod hostile;
+mod laws;
 mod outbound;
+mod queue;
 mod server;
+mod subscriptions;
+mod suspects;
+mod timers;
+mod transactions;
 
 use super::*;
 use crate::codec::stomp::Command as Word;
@@ -199,14 +208,6 @@ impl Wired {
     fn ids(&mut self) -> Vec<u64> {
         let metas = std::mem::take(&mut self.metas);
         metas.iter().map(|meta| meta.id).collect()
-    }
-
-    /// Time passes on a connection that works.
-    fn live(&mut self, time: u64) -> Outcome {
-        for _ in 0..time {
-            self.pass(seconds(1))?.settle()?;
-        }
-        Ok(())
     }
 
     fn error(&mut self) -> Error {

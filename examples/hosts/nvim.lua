@@ -1,4 +1,3 @@
-local vim = vim   -- luacheck: ignore 113
 local MQ = require "MQ.redis"
 
 local mq = MQ:new { host = "localhost", port = 6379 }

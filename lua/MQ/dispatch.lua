@@ -154,7 +154,7 @@ local function open(port)
     end
     for index = 1, last do
       local listener = list[index]
-      if listener then
+      if listener and listener.deliver ~= nothing then
         if share then
           share.left = share.left + 1
         end

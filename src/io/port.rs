@@ -255,3 +255,78 @@ impl Port {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Source(Backlog);
+
+    impl Producer for Source {
+        fn backlog(&self) -> &Backlog {
+            &self.0
+        }
+        fn consumed(&self) {}
+    }
+
+    fn is_readable(port: &Port) -> bool {
+        port.wait(&[], Some(Duration::ZERO)) == Woken::Wakeup
+    }
+
+    fn deliver(port: &Port, source: &Arc<Source>) {
+        let mut batch = Batch::for_client(1, 10);
+        batch.push_message(1, b"channel", b"payload");
+        port.deliver(source, &mut batch);
+    }
+
+    #[test]
+    fn the_descriptor_is_readable_until_the_consumer_finds_nothing() -> io::Result<()> {
+        let (port, source) = (Port::new()?, Arc::new(Source::default()));
+        let mut delivery = Delivery::default();
+        port.fd();
+        assert!(!is_readable(&port));
+        deliver(&port, &source);
+        assert!(is_readable(&port));
+        // It may be kept in the middle of what it has taken.
+        assert!(port.take(&mut delivery));
+        assert!(is_readable(&port));
+        deliver(&port, &source);
+        assert!(port.take(&mut delivery));
+        assert!(is_readable(&port));
+        assert!(!port.take(&mut delivery));
+        assert!(!is_readable(&port));
+        deliver(&port, &source);
+        assert!(is_readable(&port));
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_asks_for_the_descriptor_late_has_missed_nothing() -> io::Result<()> {
+        let (port, source) = (Port::new()?, Arc::new(Source::default()));
+        deliver(&port, &source);
+        assert!(!is_readable(&port));
+        port.fd();
+        assert!(is_readable(&port));
+        Ok(())
+    }
+
+    #[test]
+    fn a_ring_and_events_do_not_hide_each_other() -> io::Result<()> {
+        let (port, source) = (Port::new()?, Arc::new(Source::default()));
+        let mut delivery = Delivery::default();
+        port.fd();
+        port.ring();
+        deliver(&port, &source);
+        assert!(port.take(&mut delivery));
+        assert!(!port.take(&mut delivery));
+        assert!(is_readable(&port), "it has been rung");
+        deliver(&port, &source);
+        port.hush();
+        assert!(is_readable(&port), "there are events");
+        assert!(port.take(&mut delivery));
+        assert!(!port.take(&mut delivery));
+        assert!(!is_readable(&port));
+        Ok(())
+    }
+}

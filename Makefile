@@ -40,7 +40,7 @@ space := $(subst ,, )
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
 .PHONY: help build build-all check-lua55 env demo test lint bench fuzz spec-tools \
-        install uninstall size clean FORCE
+        install uninstall install-cf uninstall-cf size clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -122,6 +122,13 @@ install: build ## into PREFIX (DESTDIR is honoured)
 
 uninstall: ## what install put there
 	@rm -rf '$(DESTDIR)$(LUADIR)/MQ' '$(DESTDIR)$(LIBDIR)/MQ' '$(DESTDIR)$(BINDIR)/mq'
+
+install-cf: ## into a checkout of cf: CF=DIR, LUA: the one that it embeds
+	@lua=$$(tools/cf.sh lua '$(CF)' '$(if $(filter-out file default,$(origin LUA)),$(LUA_NAME))') && \
+	    $(MAKE) --no-print-directory build LUA=$$lua && tools/cf.sh install '$(CF)' build/$$lua/MQ/core.so
+
+uninstall-cf: ## what install-cf put there; cf's own modules come back
+	@tools/cf.sh uninstall '$(CF)'
 
 size: ## of the stripped library, by what is in it
 	@for f in "" mqtt stomp tls "mqtt tls" "$(FEATURES)"; do \

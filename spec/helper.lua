@@ -191,6 +191,11 @@ function helper.run_lua(script, options)
   return helper.start_lua(script, options):wait(options and options.timeout or 10)
 end
 
+-- Starts any program and returns the running process.
+function helper.start(argv, options)
+  return keep(Process.start(argv, options))
+end
+
 -- Runs any program to its end -> exit code, stdout, stderr.
 function helper.run(argv, options)
   options = options or {}

@@ -45,7 +45,7 @@ step() {
 }
 
 core_tests() {
-    cargo test --quiet --target-dir target/check --no-default-features --features mqtt,tls,websocket
+    cargo test --quiet --target-dir target/check --no-default-features --features mqtt,tls,websocket,broker
 }
 
 busted_on() { "$1" "$(command -v busted)" --output=plainTerminal; }

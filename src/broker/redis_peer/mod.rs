@@ -8,6 +8,8 @@ mod about;
 mod commands;
 mod subscriptions;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use super::{Caller, Flow, Happening, PLENTY};
 use crate::codec::resp::{reply, CommandDecoder, CommandError, Version};

@@ -57,7 +57,7 @@ describe("mq", function()
       ["option %-%-redis: expected a value that fits %(got x%)"] = { "broker", "--redis", "x" },
       ['broker: what is "6379"%?'] = { "broker", "6379" },
       ["run: which script%?"] = { "run" },
-      ["unknown option %-%-frob.*\nusage: mq run SCRIPT.*\n`mq run %-%-help` tells more\n$"] =
+      ["unknown option %-%-frob.*\nusage: mq run %[%-%-broker%] SCRIPT.*\n`mq run %-%-help` tells more\n$"] =
         { "run", "--frob", "x.lua" },
       ["unknown option %-%-vers; did you mean %-%-version%?"] = { "--vers" },
       ["sub: which URL"] = { "sub", "redis://localhost" },

@@ -14,6 +14,7 @@ end
 -- would take messages from the same port (there is one port to a Lua state).
 pcall(require, "MQ.redis")
 pcall(require, "MQ.mqtt")
+pcall(require, "MQ.broker")
 
 local ActiveMQ = require "spec.support.activemq"
 local Mosquitto = require "spec.support.mosquitto"

@@ -10,7 +10,9 @@ local CHANNEL, SIZE = "/bench/fanout", 64
 local server
 
 local benches = {}
-local suite = { name = "httpd", order = { "H", "W" }, benches = benches, peer_names = { rust = "the same crate in Rust" } }
+local suite = {
+  name = "httpd", order = { "H", "W" }, benches = benches, peer_names = { rust = "the same crate in Rust" },
+}
 
 --- Starts the broker, which is the caller's to stop.
 function suite.start(dir)

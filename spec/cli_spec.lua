@@ -38,7 +38,7 @@ describe("mq", function()
     local code, out = mq { "--version" }
     assert.equal(0, code)
     assert.matches("^mq %d+%.%d+%.%d+ %(Lua", out)
-    for _, command in ipairs { "run", "sub", "pub", "bench" } do
+    for _, command in ipairs { "run", "broker", "sub", "pub", "bench" } do
       code, out = mq { command, "--help" }
       assert.equal(0, code)
       assert.matches("^usage: mq " .. command, out)
@@ -54,10 +54,10 @@ describe("mq", function()
     for expected, arguments in pairs {
       ["usage: mq COMMAND"] = {},
       ['unknown command "sbu"; did you mean "sub"%?'] = { "sbu" },
-      ["no embedded broker yet"] = { "broker" },
-      ["leave %-%-broker out"] = { "run", "--broker", "x.lua" },
+      ["option %-%-redis: expected a value that fits %(got x%)"] = { "broker", "--redis", "x" },
+      ['broker: what is "6379"%?'] = { "broker", "6379" },
       ["run: which script%?"] = { "run" },
-      ["unknown option %-%-frob.*\nusage: mq run SCRIPT.*\n`mq run %-%-help` tells more\n$"] =
+      ["unknown option %-%-frob.*\nusage: mq run %[%-%-broker%] SCRIPT.*\n`mq run %-%-help` tells more\n$"] =
         { "run", "--frob", "x.lua" },
       ["unknown option %-%-vers; did you mean %-%-version%?"] = { "--vers" },
       ["sub: which URL"] = { "sub", "redis://localhost" },
@@ -68,7 +68,9 @@ describe("mq", function()
       ["unknown option %-%-message; did you mean %-%-messages%?"] = { "bench", "--message=5", "redis://localhost" },
       ["option %-%-count: expected a value that fits %(got 0%)"] = { "sub", "--count", "0", "redis://localhost", "x" },
       ["option %-%-json takes no value"] = { "sub", "--json=yes", "redis://localhost", "x" },
-      ["this version has no stomp"] = { "sub", "stomp://localhost", "x" },
+      ["MQ.stomp has no %-%-exact"] = { "sub", "--exact", "stomp://localhost", "x" },
+      ["MQ.redis has no %-%-header"] = { "pub", "--header", "a=b", "redis://localhost", "x", "y" },
+      ["option %-%-header: expected a value that fits %(got a%)"] = { "sub", "--header", "a", "stomp://h", "x" },
       ["MQ.mqtt has no %-%-exact"] = { "sub", "--exact", "mqtt://localhost", "x" },
       ["MQ.redis has no %-%-retain"] = { "pub", "--retain", "redis://localhost", "x", "y" },
       ["option %-%-qos: expected a value that fits %(got 3%)"] = { "pub", "--qos", "3", "mqtt://localhost", "x", "y" },

@@ -83,6 +83,8 @@ impl Shared {
         let meta = Meta {
             flags,
             id,
+            headers: 0,
+            packed: false,
             extra: Some(Box::new(extra)),
         };
         let mut batch = Batch::default();

@@ -307,6 +307,8 @@ impl Socket {
         let meta = Meta {
             flags,
             id: 0,
+            headers: 0,
+            packed: false,
             extra: extra.map(Box::new),
         };
         batch.push_rich(self.key, source, payload, meta);

@@ -5,7 +5,7 @@
 # the library's file name does not say which Lua it was built for.
 
 LUA      ?= lua5.4
-FEATURES ?= mqtt stomp tls websocket
+FEATURES ?= mqtt stomp tls websocket broker
 PROFILE  ?= release
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -40,7 +40,7 @@ space := $(subst ,, )
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
 .PHONY: help build build-all check-lua55 env demo test lint bench fuzz spec-tools \
-        install uninstall size clean FORCE
+        install uninstall install-cf uninstall-cf size clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,7 +65,7 @@ build-all: ## the module for all five interpreters
 	@for lua in $(LUAS); do $(MAKE) --no-print-directory build LUA=$$lua || exit 1; done
 
 check-lua55: ## does it compile for Lua 5.5, which no distribution packages yet?
-	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,stomp,tls,websocket
+	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,stomp,tls,websocket,broker
 
 env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
@@ -122,6 +122,13 @@ install: build ## into PREFIX (DESTDIR is honoured)
 
 uninstall: ## what install put there
 	@rm -rf '$(DESTDIR)$(LUADIR)/MQ' '$(DESTDIR)$(LIBDIR)/MQ' '$(DESTDIR)$(BINDIR)/mq'
+
+install-cf: ## into a checkout of cf: CF=DIR, LUA: the one that it embeds
+	@lua=$$(tools/cf.sh lua '$(CF)' '$(if $(filter-out file default,$(origin LUA)),$(LUA_NAME))') && \
+	    $(MAKE) --no-print-directory build LUA=$$lua && tools/cf.sh install '$(CF)' build/$$lua/MQ/core.so
+
+uninstall-cf: ## what install-cf put there; cf's own modules come back
+	@tools/cf.sh uninstall '$(CF)'
 
 size: ## of the stripped library, by what is in it
 	@for f in "" mqtt stomp tls "mqtt tls" "$(FEATURES)"; do \

@@ -15,6 +15,7 @@ end
 pcall(require, "MQ.redis")
 pcall(require, "MQ.mqtt")
 pcall(require, "MQ.stomp")
+pcall(require, "MQ.broker")
 
 local ActiveMQ = require "spec.support.activemq"
 local Mosquitto = require "spec.support.mosquitto"
@@ -189,6 +190,11 @@ end
 -- options as for start_lua, and timeout (10 seconds unless told).
 function helper.run_lua(script, options)
   return helper.start_lua(script, options):wait(options and options.timeout or 10)
+end
+
+-- Starts any program and returns the running process.
+function helper.start(argv, options)
+  return keep(Process.start(argv, options))
 end
 
 -- Runs any program to its end -> exit code, stdout, stderr.

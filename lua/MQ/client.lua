@@ -108,6 +108,7 @@ function on_state.failed(self, _, err, code)
     self.core:abandon()
   end
   finish(self, "failed", err, code, nil, err, code)
+  self.dispatch.failed()
   if connected and self.on_disconnect then
     self.dispatch.call(self, self.on_disconnect, err, code)
   end
@@ -228,9 +229,11 @@ local function closed(self, ok, err, code)
     ok, err, code = true, nil, nil
   end
   local closing = self.closing
+  for _ = 1, #closing do
+    dispatch.forget()   -- first of all: where nothing else keeps the host's loop going, it may end with the call
+  end
   for _, record in ipairs(closing) do
     dispatch.complete(record, ok, err, code)
-    dispatch.forget()
   end
 end
 

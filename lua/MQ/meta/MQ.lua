@@ -17,6 +17,7 @@
 ---@field redis MQ.redis          # loaded when it is first used
 ---@field mqtt MQ.mqtt            # the same
 ---@field stomp MQ.stomp          # the same
+---@field broker MQ.broker        # the same
 ---@field loop MQ.Loop            # the loop of this program
 ---@field _VERSION string
 local MQ = {}
@@ -33,7 +34,7 @@ local MQ = {}
 function MQ.connect(url, options) end
 
 ---Chooses the host loop, before the first client is made. A name that there is not raises.
----@param name "own"
+---@param name "own"|"cf"|"copas"|"cqueues"|"luv"|"nvim"|"tarantool"
 ---@return MQ.Loop
 function MQ.use(name) end
 

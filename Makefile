@@ -5,7 +5,7 @@
 # the library's file name does not say which Lua it was built for.
 
 LUA      ?= lua5.4
-FEATURES ?= mqtt stomp tls websocket
+FEATURES ?= mqtt stomp tls websocket broker
 PROFILE  ?= release
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -65,7 +65,7 @@ build-all: ## the module for all five interpreters
 	@for lua in $(LUAS); do $(MAKE) --no-print-directory build LUA=$$lua || exit 1; done
 
 check-lua55: ## does it compile for Lua 5.5, which no distribution packages yet?
-	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,stomp,tls,websocket
+	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,stomp,tls,websocket,broker
 
 env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"

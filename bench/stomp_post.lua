@@ -12,8 +12,7 @@ local mq = MQ:new {
 }
 local payload = ("x"):rep(size)
 
--- Connects; without a receipt where none are wanted, since RabbitMQ confirms every message from the first one on that has
--- one.
+-- Connects; without a receipt where none are wanted: from the first one on, RabbitMQ confirms every message.
 assert(mq:emit(destination, payload))
 
 local from, cpu_from = now(), os.clock()

@@ -38,7 +38,7 @@ describe("mq", function()
     local code, out = mq { "--version" }
     assert.equal(0, code)
     assert.matches("^mq %d+%.%d+%.%d+ %(Lua", out)
-    for _, command in ipairs { "run", "sub", "pub", "bench" } do
+    for _, command in ipairs { "run", "broker", "sub", "pub", "bench" } do
       code, out = mq { command, "--help" }
       assert.equal(0, code)
       assert.matches("^usage: mq " .. command, out)
@@ -54,10 +54,10 @@ describe("mq", function()
     for expected, arguments in pairs {
       ["usage: mq COMMAND"] = {},
       ['unknown command "sbu"; did you mean "sub"%?'] = { "sbu" },
-      ["no embedded broker yet"] = { "broker" },
-      ["leave %-%-broker out"] = { "run", "--broker", "x.lua" },
+      ["option %-%-redis: expected a value that fits %(got x%)"] = { "broker", "--redis", "x" },
+      ['broker: what is "6379"%?'] = { "broker", "6379" },
       ["run: which script%?"] = { "run" },
-      ["unknown option %-%-frob.*\nusage: mq run SCRIPT.*\n`mq run %-%-help` tells more\n$"] =
+      ["unknown option %-%-frob.*\nusage: mq run %[%-%-broker%] SCRIPT.*\n`mq run %-%-help` tells more\n$"] =
         { "run", "--frob", "x.lua" },
       ["unknown option %-%-vers; did you mean %-%-version%?"] = { "--vers" },
       ["sub: which URL"] = { "sub", "redis://localhost" },

@@ -15,6 +15,7 @@ end
 pcall(require, "MQ.redis")
 pcall(require, "MQ.mqtt")
 pcall(require, "MQ.stomp")
+pcall(require, "MQ.broker")
 
 local ActiveMQ = require "spec.support.activemq"
 local Mosquitto = require "spec.support.mosquitto"

@@ -5,11 +5,14 @@
 //! - `binding`: the only code that knows Lua
 //! - [`io`]: the only code that knows tokio, sockets and clocks
 //! - [`client`]: what a protocol means, as state machines without I/O ([`session`] is their contract)
+//! - `broker`: what a protocol means to a broker, the same way
 //! - [`codec`]: bytes ⇄ frames
 //! - [`message`], [`error`]: the vocabulary that passes between them
 
 #[cfg(feature = "lua")]
 mod binding;
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod client;
 pub mod codec;
 pub mod error;

@@ -190,6 +190,8 @@ pub enum State {
     Unsubscribed,
     /// The broker asks for something before it lets the client in; the detail is the question.
     Challenge,
+    /// Something has happened at a broker of this program; the detail is what.
+    Notice,
 }
 
 impl State {
@@ -205,6 +207,7 @@ impl State {
             State::Split => "split",
             State::Unsubscribed => "unsubscribed",
             State::Challenge => "challenge",
+            State::Notice => "notice",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One side of one connection as a state machine without I/O.
 //!
-//! The pump (`io::pump`) drives client sessions and, later, broker peers alike:
+//! The pump (`io::pump`) drives client sessions and broker peers alike:
 //!
 //! 1. [`Session::connected`] once the transport is up, TLS included. The session queues its
 //!    handshake; once the peer has accepted it, it renews its subscriptions, then it sends what

@@ -101,7 +101,7 @@ end_lanes() {
 }
 
 core_tests() {
-    cargo test --quiet --target-dir target/check --no-default-features --features mqtt,stomp,tls,websocket
+    cargo test --quiet --target-dir target/check --no-default-features --features mqtt,stomp,tls,websocket,broker
 }
 
 busted_on() { "$1" "$(command -v busted)" --output=plainTerminal; }

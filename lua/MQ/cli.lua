@@ -4,13 +4,14 @@
 
 local cli = {}
 
-local commands = { "run", "sub", "pub", "bench" }
-local later = { broker = "no embedded broker" }
+local commands = { "run", "broker", "sub", "pub", "bench" }
 
 local help = [[
 usage: mq COMMAND [OPTIONS] …
 
-  mq run SCRIPT [ARGUMENTS]     runs a Lua script, or a script written for cf, in a coroutine of a loop
+  mq run SCRIPT [ARGUMENTS]     runs a Lua script, or a script written for cf, in a coroutine of a loop; with --broker,
+                                beside a broker of its own
+  mq broker                     serves: a broker for development and tests
   mq sub URL PATTERN…           prints the messages that match
   mq pub URL PATTERN [DATA|-]   publishes a message
   mq bench URL                  measures a broker and this machine
@@ -133,8 +134,8 @@ function cli.connect(address, opt)
   return mq, err
 end
 
---- Closes every client, each at most so many seconds.
-function cli.close_all(seconds)
+-- Closes every client, each at most so many seconds; or, which `serves`, every broker.
+local function close_those(serves, seconds)
   local dispatch = require("MQ.dispatch").opened()
   if not dispatch then
     return
@@ -145,11 +146,13 @@ function cli.close_all(seconds)
     left = left - 1
   end
   for _, client in ipairs(dispatch.clients()) do
-    left = left + 1
-    loop.guard(ended, function()
-      client:close(seconds)
-      ended()
-    end)
+    if (rawget(client, "serves") or false) == serves then
+      left = left + 1
+      loop.guard(ended, function()
+        client:close(seconds)
+        ended()
+      end)
+    end
   end
   local late = false
   loop.after(seconds + 1, function()
@@ -158,6 +161,12 @@ function cli.close_all(seconds)
   pcall(loop.run_until, function()
     return left == 0 or late
   end)
+end
+
+--- Closes every client, each at most so many seconds, then every broker: it may be theirs.
+function cli.close_all(seconds)
+  close_those(false, seconds)
+  close_those(true, seconds)
 end
 
 -- Runs the loop until `exit.code` is there or nothing is left to do, and closes every client. Returns the exit code.
@@ -214,8 +223,6 @@ function cli.main(arguments)
   elseif not name then
     io.stderr:write(help)
     return 2
-  elseif later[name] then
-    return fail(("this version has %s yet; start a redis-server instead"):format(later[name]))
   end
   for _, each in ipairs(commands) do
     if each == name then

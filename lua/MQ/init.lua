@@ -1,5 +1,5 @@
---- MQ: message queues for Lua. MQ.redis, MQ.mqtt and MQ.stomp are loaded on demand, so are MQ.loop and MQ.connect's
--- protocol.
+--- MQ: message queues for Lua. MQ.redis, MQ.mqtt, MQ.stomp and MQ.broker are loaded on demand, so are MQ.loop and
+-- MQ.connect's protocol.
 -- Must not know: anything that a protocol's module knows.
 
 local host_loop = require "MQ.loop"
@@ -45,6 +45,8 @@ return setmetatable(MQ, {
   __index = function(_, name)
     if modules[name] then
       return require(modules[name])
+    elseif name == "broker" then
+      return require "MQ.broker"
     elseif name == "loop" then
       return host_loop.current()
     elseif name == "_VERSION" then

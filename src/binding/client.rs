@@ -282,6 +282,6 @@ fn answer(lua: &Lua, outcome: Result<(), Error>) -> LuaResult<MultiValue> {
     }
 }
 
-fn refused(lua: &Lua, error: &Error) -> LuaResult<MultiValue> {
+pub(super) fn refused(lua: &Lua, error: &Error) -> LuaResult<MultiValue> {
     (LuaValue::Nil, error.text.as_str(), error.code.as_str()).into_lua_multi(lua)
 }

@@ -3,6 +3,8 @@
 //! `port.next`, `client.publish`, `client.acknowledge` and `headers`, called for every message, are raw C functions
 //! ([`raw`]); everything else goes through mlua's safe API.
 
+#[cfg(feature = "broker")]
+mod broker;
 mod client;
 mod convert;
 mod json;
@@ -23,6 +25,12 @@ pub(crate) fn module(lua: &Lua) -> LuaResult<LuaTable> {
     core.set("port", lua.create_function(|lua, ()| port::current(lua))?)?;
     core.set("client", lua.create_function(client::create)?)?;
     core.set("headers", raw::headers_function(lua)?)?;
+    #[cfg(feature = "broker")]
+    {
+        core.set("broker", lua.create_function(broker::create)?)?;
+        core.set("broker_protocols", broker::protocols(lua)?)?;
+        core.set("raise_limit", lua.create_function(broker::raise_limit)?)?;
+    }
     core.set("now", lua.create_function(|_, ()| Ok(clock::monotonic()))?)?;
     core.set("time", lua.create_function(|_, ()| Ok(clock::wall()))?)?;
     core.set("pid", lua.create_function(|_, ()| Ok(std::process::id()))?)?;

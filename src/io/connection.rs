@@ -1,6 +1,6 @@
 //! Where the calling thread and the runtime thread meet over one connection: the session, what is
 //! read and what is to be written behind short-held locks, and the signal that wakes the pump no
-//! more often than it must. The same for clients and, later, for peers of the broker.
+//! more often than it must. The same for clients and for peers of the broker.
 //!
 //! Lock order: reader, writer, session, staging, port. No lock is held across a wait.
 
@@ -121,7 +121,7 @@ pub(super) struct Writer {
     pub(super) direct: Option<Arc<Plain>>,
 }
 
-/// One connection's shared state, the same for clients and, later, for peers of the broker.
+/// One connection's shared state, the same for clients and for peers of the broker.
 pub(super) struct Connection<S: Session + ?Sized> {
     session: Mutex<Box<S>>,
     pub(super) reader: Mutex<Reader>,
@@ -279,6 +279,11 @@ impl<S: Session + ?Sized> Connection<S> {
 /// Whose connection a pump serves.
 pub(super) trait Hub: Send + Sync + 'static {
     type Session: Session + ?Sized;
+
+    /// What the other end is called in an error.
+    const PEER: &str;
+    /// Reads and writes before other connections get their turn.
+    const ROUNDS: usize;
 
     fn connection(&self) -> &Connection<Self::Session>;
     /// An empty event queue with the room that the consumer has now.

@@ -212,7 +212,7 @@ impl Link {
         };
         let read = match pump::receive(&mut reader, |input| socket.try_read(input)) {
             Ok(0) => {
-                connection.end(Ending::Broken(pump::closed()));
+                connection.end(Ending::Broken(pump::closed(Self::PEER)));
                 return false;
             }
             Ok(read) => read,
@@ -318,6 +318,9 @@ impl Producer for Link {
 
 impl Hub for Link {
     type Session = dyn Client;
+
+    const PEER: &str = "server";
+    const ROUNDS: usize = 16;
 
     fn connection(&self) -> &Connection<dyn Client> {
         &self.connection

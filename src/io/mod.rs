@@ -9,6 +9,8 @@ pub mod driver;
 pub mod endpoint;
 pub mod fork;
 pub mod link;
+#[cfg(feature = "broker")]
+pub mod listener;
 pub mod port;
 mod pump;
 pub mod runtime;

@@ -28,8 +28,8 @@ pub(super) enum Ending {
     Broken(Error),
 }
 
-/// Reads and writes before other connections get their turn.
-const ROUNDS: usize = 16;
+/// An idle connection keeps an out-buffer of this size.
+const KEEP: usize = 1024;
 
 /// For the peer to take a good-bye.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -166,7 +166,7 @@ impl<H: Hub> Pump<'_, H> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         self.hub.connection().signal.register(cx.waker());
         let mut busy = self.hub.connection().signal.take_touched();
-        for _ in 0..ROUNDS {
+        for _ in 0..H::ROUNDS {
             let now = Instant::now();
             match self.round(cx, now) {
                 Err(ending) => return Poll::Ready(ending),
@@ -229,7 +229,7 @@ impl<H: Hub> Pump<'_, H> {
                         .fetch_add(written as u64, Ordering::Relaxed);
                     worked = true;
                 }
-                Poll::Ready(Ok(_)) => return Err(Ending::Broken(closed())),
+                Poll::Ready(Ok(_)) => return Err(Ending::Broken(closed(H::PEER))),
                 Poll::Ready(Err(error)) => return Err(Ending::Broken(failed(&error))),
                 Poll::Pending => break,
             }
@@ -267,7 +267,7 @@ impl<H: Hub> Pump<'_, H> {
                 give_buffer_back(reader);
                 Ok(0)
             }
-            Poll::Ready(Ok(0)) => Err(Ending::Broken(closed())),
+            Poll::Ready(Ok(0)) => Err(Ending::Broken(closed(H::PEER))),
             Poll::Ready(Ok(read)) => {
                 connection
                     .bytes_in
@@ -303,6 +303,9 @@ impl<H: Hub> Pump<'_, H> {
             Some(_) => Attention::Lingering,
             None => {
                 self.hub.relax();
+                if writer.out.is_empty() && writer.out.capacity() > KEEP {
+                    writer.out = BytesMut::new();
+                }
                 Attention::Idle
             }
         });
@@ -379,8 +382,8 @@ pub(super) fn far(now: Instant) -> tokio::time::Instant {
     (now + FAR).into()
 }
 
-pub(super) fn closed() -> Error {
-    Error::lost("the server closed the connection")
+pub(super) fn closed(peer: &str) -> Error {
+    Error::lost(format!("the {peer} closed the connection"))
 }
 
 pub(super) fn failed(error: &io::Error) -> Error {

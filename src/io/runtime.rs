@@ -2,6 +2,8 @@
 //! all Lua states. A forked child gets one of its own.
 
 use super::fork;
+#[cfg(feature = "broker")]
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
 use nix::sys::signal::SigSet;
 use std::io;
 use std::sync::OnceLock;
@@ -40,6 +42,17 @@ pub fn handle() -> io::Result<Handle> {
     let handle = start()?;
     // Two Lua states may have raced here: the loser's thread ends when its handle is dropped.
     Ok(slot.runtime.get_or_init(|| handle).clone())
+}
+
+/// Lets the process have as many descriptors as its administrator allows. For a program that is a broker and nothing
+/// else: a library in somebody's process leaves that to the process. How many there may be now.
+#[cfg(feature = "broker")]
+pub fn raise_descriptors() -> Option<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => Some(hard),
+        Err(_) => Some(soft),
+    }
 }
 
 fn start() -> io::Result<Handle> {

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::{pin, Pin};
 use std::sync::Arc;
@@ -49,6 +50,17 @@ impl Plain {
     pub fn acknowledge(&self) {
         if let Plain::Tcp(socket) = self {
             sys::acknowledge(socket.as_fd());
+        }
+    }
+
+    /// Says that nothing more will be written.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn shut(&self) -> io::Result<()> {
+        match self {
+            Plain::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            Plain::Unix(socket) => socket.shutdown(Shutdown::Write),
         }
     }
 

@@ -17,6 +17,7 @@
 ---@field redis MQ.redis          # loaded when it is first used
 ---@field mqtt MQ.mqtt            # the same
 ---@field stomp MQ.stomp          # the same
+---@field broker MQ.broker        # the same
 ---@field loop MQ.Loop            # the loop of this program
 ---@field _VERSION string
 local MQ = {}

@@ -5,14 +5,17 @@
 //! `mend`. This file joins the two. It must not know what a frame means to a session, who
 //! sent it, nor when.
 
+mod command;
 mod encode;
 mod error;
 mod mend;
 mod push;
+pub mod reply;
 mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use command::{Arguments, CommandDecoder, CommandError};
 pub use encode::{encode_command, encode_publish, encode_reply, Version};
 pub use error::{DecodeError, EncodeError, Excerpt};
 pub use redis_protocol::resp3::types::BytesFrame as Reply;

@@ -1,0 +1,217 @@
+//! The broker's side of a Redis connection: publish/subscribe, logins, and the commands that clients send before it.
+//!
+//! This file is the session; `commands` and `about` know what each command means, `table` which there are,
+//! `subscriptions` what the connection receives.
+//! Source: Redis command reference; the words of errors are those of Redis 7.0.
+
+mod about;
+mod commands;
+mod subscriptions;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use super::{Caller, Flow, Happening, PLENTY};
+use crate::codec::resp::{reply, CommandDecoder, CommandError, Version};
+use crate::error::{Code, Error};
+use crate::session::Session;
+use bytes::{Buf, BytesMut};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use subscriptions::Subscriptions;
+
+/// Bytes written to a connection at a time.
+const CHUNK: usize = 128 * 1024;
+
+/// An out-buffer that grew beyond this is given back.
+const KEEP: usize = 16 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub struct RedisPeer {
+    decoder: CommandDecoder,
+    client: Client,
+}
+
+/// The client as the broker sees it: all but what has not been decoded.
+#[derive(Debug)]
+struct Client {
+    caller: Caller,
+    out: BytesMut,
+    version: Version,
+    /// It has logged in, or need not.
+    trusted: bool,
+    name: Box<[u8]>,
+    user: Box<[u8]>,
+    database: u8,
+    subscriptions: Subscriptions,
+    /// It has said good-bye.
+    leaving: bool,
+    /// Why the connection is given up, in the words of the protocol.
+    last_words: Vec<u8>,
+    began: Option<Instant>,
+    last_command: Option<Instant>,
+}
+
+impl RedisPeer {
+    /// For a connection that has just been accepted.
+    pub fn new(caller: Caller) -> Self {
+        let settings = caller.broker.settings();
+        let trusted = settings.users.is_none();
+        let mut decoder = CommandDecoder::new(settings.max_packet);
+        decoder.trust(trusted);
+        RedisPeer {
+            decoder,
+            client: Client {
+                caller,
+                out: BytesMut::new(),
+                version: Version::Resp2,
+                trusted,
+                name: Box::default(),
+                user: b"default".as_slice().into(),
+                database: 0,
+                subscriptions: Subscriptions::default(),
+                leaving: false,
+                last_words: Vec::new(),
+                began: None,
+                last_command: None,
+            },
+        }
+    }
+
+    fn overrun(&mut self) -> Error {
+        let counters = self.client.caller.broker.counters();
+        counters.overruns.fetch_add(1, Ordering::Relaxed);
+        // Redis has no word for it either: it would only queue up behind what is not read.
+        Error::new(
+            Code::Full,
+            "it did not read what it had subscribed to: too much waits for it",
+        )
+    }
+}
+
+impl Session for RedisPeer {
+    type Events = Flow;
+
+    fn connected(&mut self, now: Instant, _: &mut Flow) {
+        self.client.began = Some(now);
+        self.client.last_command = Some(now);
+        self.client.caller.tell(Happening::Connect, b"");
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        input: &mut BytesMut,
+        flow: &mut Flow,
+    ) -> Result<(), Error> {
+        let client = &mut self.client;
+        let mut taken = 0;
+        let outcome = loop {
+            if client.leaving {
+                input.clear();
+                return Ok(());
+            }
+            if client.out.len() >= PLENTY {
+                flow.full = true;
+                break Ok(());
+            }
+            let rest = input.get(taken..).unwrap_or_default();
+            match self.decoder.decode(rest) {
+                Ok(None) => break Ok(()),
+                Ok(Some((None, length))) => taken += length,
+                Ok(Some((Some(command), length))) => {
+                    taken += length;
+                    client.execute(now, command);
+                    if !client.last_words.is_empty() {
+                        break Err(limit(&client.last_words));
+                    }
+                    self.decoder.trust(client.trusted);
+                }
+                Err(error) => {
+                    client.last_words = format!("ERR Protocol error: {error}").into_bytes();
+                    break Err(violated(error));
+                }
+            }
+        };
+        if taken > 0 {
+            client.last_command = Some(now);
+            self.decoder.relax();
+        }
+        input.advance(taken);
+        outcome
+    }
+
+    fn poll_transmit(&mut self, _: Instant, out: &mut BytesMut, flow: &mut Flow) {
+        let client = &mut self.client;
+        if out.is_empty() {
+            std::mem::swap(out, &mut client.out);
+            if client.out.capacity() > KEEP {
+                client.out = BytesMut::new();
+            }
+        } else {
+            out.unsplit(client.out.split());
+        }
+        flow.full = false;
+        if !client.leaving {
+            client.drain(out, CHUNK);
+        }
+    }
+
+    fn farewell(&mut self, out: &mut BytesMut) {
+        out.unsplit(self.client.out.split());
+        if !self.client.last_words.is_empty() {
+            reply::put_error(out, &self.client.last_words);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        // What was in time is long past.
+        self.client
+            .began
+            .filter(|_| self.client.subscriptions.is_overrun())
+    }
+
+    fn expire(&mut self, _: Instant, _: &mut Flow) -> Result<(), Error> {
+        match self.client.subscriptions.is_overrun() {
+            true => Err(self.overrun()),
+            false => Ok(()),
+        }
+    }
+
+    fn disconnected(&mut self, cause: &Error, _: &mut Flow) {
+        self.client.leave();
+        let caller = &self.client.caller;
+        caller.tell(Happening::Disconnect, cause.text.as_bytes());
+    }
+
+    fn terminate(&mut self, _: &Error, _: &mut Flow) {
+        self.client.leave();
+    }
+
+    fn accepted(&self) -> bool {
+        true
+    }
+
+    fn finished(&self) -> bool {
+        self.client.leaving && self.client.out.is_empty()
+    }
+}
+
+impl Drop for RedisPeer {
+    fn drop(&mut self) {
+        // A panic in the session has ended its task: the router must forget it all the same.
+        self.client.leave();
+    }
+}
+
+fn violated(error: CommandError) -> Error {
+    Error::new(
+        Code::Protocol,
+        format!("the client broke the protocol: {error}"),
+    )
+}
+
+fn limit(words: &[u8]) -> Error {
+    Error::new(Code::Refused, String::from_utf8_lossy(words))
+}

@@ -13,4 +13,5 @@ exclude_files = { "lua/MQ/meta", "spec/seed", "target", "build", "fuzz" }
 ignore = { "581" }
 
 files["spec"] = { std = "min+busted" }
+files["examples/hosts/nvim.lua"] = { read_globals = { "vim" } }
 files["bin/mq"] = { globals = { "_" } }

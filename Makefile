@@ -5,7 +5,7 @@
 # the library's file name does not say which Lua it was built for.
 
 LUA      ?= lua5.4
-FEATURES ?= mqtt tls websocket broker
+FEATURES ?= mqtt stomp tls websocket broker
 PROFILE  ?= release
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -40,7 +40,7 @@ space := $(subst ,, )
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
 .PHONY: help build build-all check-lua55 env demo test lint bench fuzz spec-tools \
-        install uninstall size clean FORCE
+        install uninstall install-cf uninstall-cf size clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,7 +65,7 @@ build-all: ## the module for all five interpreters
 	@for lua in $(LUAS); do $(MAKE) --no-print-directory build LUA=$$lua || exit 1; done
 
 check-lua55: ## does it compile for Lua 5.5, which no distribution packages yet?
-	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,tls,websocket,broker
+	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,stomp,tls,websocket,broker
 
 env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
@@ -80,18 +80,19 @@ test: ## everything, on every interpreter
 lint: ## formatting, clippy, luacheck, file lengths
 	@CARGO='$(CARGO)' tools/lint.sh
 
-bench: build spec-tools $(PEERS) ## against C peers; ONLY=redis|mqtt|S|P|E|L|M|MI0…, RUNS=5, WRITE=1
+bench: build spec-tools $(PEERS) ## against C peers; ONLY=redis|mqtt|stomp|S|P|MI0|TI…, RUNS=5, WRITE=1
 	@LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
 	 LUA_CPATH='$(abspath $(BUILD))/?.so;$(abspath $(BUILD))/spec/?.so;;' \
 	 ONLY='$(ONLY)' RUNS='$(RUNS)' WRITE='$(WRITE)' SIDE='$(SIDE)' $(LUA) bench/run.lua
 
-# The library that a peer is written on.
-peer_library = $(if $(filter mqtt_%,$(1)),libmosquitto,hiredis)
+# The library that a peer is written on, if any.
+peer_library = $(if $(filter mqtt_%,$(1)),libmosquitto,$(if $(filter-out stomp_%,$(1)),hiredis))
+peer_flags   = $(if $(call peer_library,$(2)),$(shell pkg-config $(1) $(call peer_library,$(2))))
 
 build/bench/%: bench/peers/%.c $(wildcard bench/peers/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -std=gnu11 $(shell pkg-config --cflags $(call peer_library,$*)) -o $@ $< \
-	    $(shell pkg-config --libs $(call peer_library,$*))
+	$(CC) $(CFLAGS) -std=gnu11 $(call peer_flags,--cflags,$*) -o $@ $< \
+	    $(call peer_flags,--libs,$*)
 
 fuzz: ## each fuzz target for SECONDS_EACH=60, or ONLY=name alone
 	@CARGO='$(CARGO)' ONLY='$(ONLY)' SECONDS_EACH='$(or $(SECONDS_EACH),60)' tools/fuzz.sh
@@ -122,8 +123,15 @@ install: build ## into PREFIX (DESTDIR is honoured)
 uninstall: ## what install put there
 	@rm -rf '$(DESTDIR)$(LUADIR)/MQ' '$(DESTDIR)$(LIBDIR)/MQ' '$(DESTDIR)$(BINDIR)/mq'
 
+install-cf: ## into a checkout of cf: CF=DIR, LUA: the one that it embeds
+	@lua=$$(tools/cf.sh lua '$(CF)' '$(if $(filter-out file default,$(origin LUA)),$(LUA_NAME))') && \
+	    $(MAKE) --no-print-directory build LUA=$$lua && tools/cf.sh install '$(CF)' build/$$lua/MQ/core.so
+
+uninstall-cf: ## what install-cf put there; cf's own modules come back
+	@tools/cf.sh uninstall '$(CF)'
+
 size: ## of the stripped library, by what is in it
-	@for f in "" mqtt tls "mqtt tls" "$(FEATURES)"; do \
+	@for f in "" mqtt stomp tls "mqtt tls" "$(FEATURES)"; do \
 	    dir=build/size-$$(echo "$${f:-redis}" | tr ' ' -); \
 	    $(MAKE) -s build BUILD=$$dir TARGET=target/size FEATURES="$$f" && \
 	    printf '%-24s %8d bytes\n' "redis $$f" $$(wc -c < $$dir/MQ/core.so); \

@@ -7,7 +7,10 @@
 local sys = require "spec_sys"
 local report = require "bench.report"
 
-local suites = { require "bench.redis_suite", (require "bench.mqtt_suite") } -- 5.4 returns the path too
+local suites = {}
+for _, name in ipairs { "redis", "mqtt", "stomp" } do
+  suites[#suites + 1] = require("bench." .. name .. "_suite")
+end
 
 local function setting(name)
   local value = os.getenv(name)
@@ -16,6 +19,7 @@ end
 
 local runs = tonumber(setting("RUNS") or 5)
 local dir = assert(sys.mkdtemp(os.getenv("TMPDIR") or "/tmp", "mq-bench"))
+os.execute("chmod 711 '" .. dir .. "'") -- RabbitMQ may run as a user of its own
 local servers = {}
 
 -- ---- which benches ---------------------------------------------------------------------------
@@ -47,14 +51,14 @@ local function meant(word)
       return names
     end
   end
-  error(("ONLY=%s: there are the suites redis and mqtt, and the benches %s"):format(word,
+  error(("ONLY=%s: there are the suites redis, mqtt and stomp, and the benches %s"):format(word,
     table.concat(all_names(function() return true end), " ")), 0)
 end
 
 local function chosen()
   local only = setting("ONLY")
   local names = {}
-  for word in (only or "redis mqtt"):gmatch("[^%s,]+") do
+  for word in (only or "redis mqtt stomp"):gmatch("[^%s,]+") do
     for _, name in ipairs(meant(word)) do
       names[name] = true
     end

@@ -14,6 +14,7 @@ end
 -- would take messages from the same port (there is one port to a Lua state).
 pcall(require, "MQ.redis")
 pcall(require, "MQ.mqtt")
+pcall(require, "MQ.stomp")
 pcall(require, "MQ.broker")
 
 local ActiveMQ = require "spec.support.activemq"
@@ -134,8 +135,9 @@ function helper.mosquitto(options)
   return keep(Mosquitto.start(helper.tmpdir(), with_certificates(options)))
 end
 
--- A private RabbitMQ with MQTT and STOMP, in about 6 s. options: web, plugins, config, port. See support/rabbitmq.lua
--- for its fields (mqtt_port stomp_port url stomp_url web_mqtt_port web_stomp_port user password) and method (ctl).
+-- A private RabbitMQ with MQTT and STOMP, in about 6 s. options: web, tls, plugins, config, port. See
+-- support/rabbitmq.lua for its fields (mqtt_port stomp_port url stomp_url web_mqtt_port web_stomp_port stomp_tls_port
+-- certificates user password) and method (ctl).
 function helper.rabbitmq(options)
   return keep(RabbitMQ.start(helper.tmpdir(), options))
 end
@@ -154,9 +156,9 @@ local function share(class, options)
   return broker
 end
 
--- The one RabbitMQ of the whole run, with all four plugins: started when first asked for, and again where a spec has
--- ended it; for specs that use names of their own for topics, queues and clients.
-function helper.shared_rabbitmq() return share(RabbitMQ, { web = true }) end
+-- The one RabbitMQ of the whole run, with all four plugins and TLS: started when first asked for, and again where a
+-- spec has ended it; for specs that use names of their own for topics, queues and clients.
+function helper.shared_rabbitmq() return share(RabbitMQ, { web = true, tls = true }) end
 
 -- The one ActiveMQ of the whole run: likewise.
 function helper.shared_activemq() return share(ActiveMQ) end
@@ -188,6 +190,11 @@ end
 -- options as for start_lua, and timeout (10 seconds unless told).
 function helper.run_lua(script, options)
   return helper.start_lua(script, options):wait(options and options.timeout or 10)
+end
+
+-- Starts any program and returns the running process.
+function helper.start(argv, options)
+  return keep(Process.start(argv, options))
 end
 
 -- Runs any program to its end -> exit code, stdout, stderr.

@@ -34,6 +34,44 @@ describe("options", function()
       { flat.reconnect, flat.reconnect_min, flat.reconnect_max, flat.reconnect_attempts })
   end)
 
+  it("takes headers and pairs of numbers, where a protocol has them", function()
+    local own = options.extend {
+      header = {
+        kind = "map", scalars = true, names = ".", values = "", reserved = { host = "write vhost" }, form = "headers",
+        example = 'header = {a = "b"}',
+      },
+      heartbeat = { kind = "pair", min = 0, max = 100, example = "heartbeat = {10, 10}" },
+    }
+    local function check(given)
+      local flat, err = options.check(own, given)
+      return flat and { flat.header or false, flat.heartbeat or false }, err
+    end
+    assert.same({ false, false }, check {})
+    assert.same({ { a = "b", number = "5", half = "0.5", yes = "true", no = "false", empty = "" }, { 1, 2 } }, check {
+      header = { a = "b", number = 5.0, half = 0.5, yes = true, no = false, empty = "" }, heartbeat = { 1, 2 },
+    })
+    assert.same({ {}, { 0, 0 } }, check { header = {}, heartbeat = false })
+    assert.same({ false, { 5, 5 } }, check { heartbeat = 5 })
+    for _, wrong in ipairs { true, "5", {}, { 1 }, { 1, 2, 3 }, { 1, -1 }, { 1, 101 }, { 1, "2" }, { 1, 0 / 0 },
+      { 1, 2, x = 3 } } do
+      local flat, err = check { heartbeat = wrong }
+      assert.is_nil(flat)
+      assert.matches('^option "heartbeat" must be false, a number from 0 to 100, or a list of two, not .*; write ', err)
+    end
+    for _, wrong in ipairs { "a", { "a" }, { [""] = "a" }, { a = {} }, { a = print } } do
+      assert.matches('^option "header" must be headers, not .*; write header = ', (select(2, check { header = wrong })))
+    end
+    assert.equal('in "header": "host" is none of yours to write; write vhost',
+      (select(2, check { header = { host = "x" } })))
+    local given = {}
+    options.read(own, { heartbeat = "5,0.5", header = "x" }, given)
+    assert.same({ heartbeat = { 5, 0.5 }, header = "x" }, given)
+    for text, pair in pairs { ["false"] = false, ["7"] = { 7, 7 }, ["often"] = "often", ["1,2,3"] = "1,2,3" } do
+      options.read(own, { heartbeat = text }, given)
+      assert.same(pair, given.heartbeat)
+    end
+  end)
+
   it("takes what a WebSocket asks for, where a protocol has that", function()
     local carried = options.extend { websocket = options.websocket }
     local function check(given)

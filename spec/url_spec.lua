@@ -66,7 +66,7 @@ describe("a URL", function()
     end
     assert.matches('^the protocol "redis" does not', problem("ws://h", { protocol = "redis" }))
     assert.matches('unknown option "protocol"', problem("redis://h", { protocol = "redis" }))
-    assert.matches("^this version has no stomp", problem("wss://h", { protocol = "stomp" }))
+    assert.equal("MQ.stomp", MQ.connect("wss://h", { protocol = "stomp" }).protocol.module)
   end)
 
   it("gives the query as text", function()
@@ -101,8 +101,18 @@ describe("a URL", function()
     end
   end)
 
-  it("of another protocol is understood, and refused by name", function()
-    assert.matches("^this version has no stomp; it has: mqtt, redis$", problem "stomp://h")
+  it("of STOMP gives the virtual host, and default ports", function()
+    assert.same({ host = "h", username = "u", password = "p", vhost = "shop" }, parse "stomp://u:p@h/shop")
+    assert.same({ host = "h", vhost = "/" }, parse "stomp://h/%2F")
+    assert.same({ host = "h" }, parse "stomp://h/")
+    assert.same({ host = "h", tls = true, vhost = "a/b" }, parse "stomps://h/a/b")
+    assert.same({ { host = "h", tls = true }, {}, "stomp" }, { parse "stomp+ssl://h" })
+    for link, address in pairs {
+      ["stomp://h"] = "h:61613", ["stomps://h"] = "h:61614", ["stomp+ssl://h"] = "h:61614",
+      ["ws://h/ws?protocol=stomp"] = "h:80", ["stomp://[::1]:1/x?heartbeat=5,10"] = "[::1]:1",
+    } do
+      assert.equal(address, MQ.connect(link).address)
+    end
   end)
 
   it("that is wrong raises at the caller's line, and never shows a password", function()
@@ -123,7 +133,7 @@ describe("a URL", function()
   it("opens modules on demand", function()
     assert.equal(require "MQ.redis", MQ.redis)
     assert.equal(require "MQ.mqtt", MQ.mqtt)
-    assert.is_nil(MQ.stomp)
+    assert.equal(require "MQ.stomp", MQ.stomp)
     assert.is_string(MQ._VERSION)
   end)
 end)

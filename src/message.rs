@@ -224,7 +224,7 @@ pub enum Record {
         /// Length of the payload.
         payload: u32,
     },
-    /// A message with what only some protocols carry.
+    /// A message with what only some protocols carry; [`Meta::headers`] follow its payload.
     RichMessage {
         /// The subscription.
         key: Key,
@@ -277,8 +277,36 @@ pub struct Meta {
     pub flags: u32,
     /// What an acknowledgement names; 0 where none is expected.
     pub id: u64,
-    /// Headers or properties; boxed to keep a record small.
+    /// Length of the headers, which the arena holds packed: see [`unpack`].
+    pub headers: u32,
+    /// They are handed over as they are, to be unpacked when somebody looks at them.
+    pub packed: bool,
+    /// Properties, where they are no mere names and values; boxed to keep a record small.
     pub extra: Option<Box<Value>>,
+}
+
+/// Bytes of a packed header besides its name and value: the lengths of both.
+const PACKED: usize = 8;
+
+/// Appends one header to a packed list.
+#[inline]
+pub fn pack(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.reserve(PACKED + name.len() + value.len());
+    out.extend_from_slice(&(name.len() as u32).to_ne_bytes());
+    out.extend_from_slice(&(value.len() as u32).to_ne_bytes());
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+}
+
+/// Takes the first header, its name and value, off a packed list.
+#[inline]
+pub fn unpack<'a>(packed: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (name, rest) = packed.split_first_chunk()?;
+    let (value, rest) = rest.split_first_chunk()?;
+    let (name, rest) = rest.split_at_checked(u32::from_ne_bytes(*name) as usize)?;
+    let (value, rest) = rest.split_at_checked(u32::from_ne_bytes(*value) as usize)?;
+    *packed = rest;
+    Some((name, value))
 }
 
 /// Events in order: a byte arena and a list of records, so that a message costs no allocation.
@@ -358,6 +386,25 @@ impl Batch {
                 meta,
             };
         }
+    }
+
+    /// Appends a message with packed headers, whose length `meta` need not know.
+    #[inline]
+    pub fn push_with_headers(
+        &mut self,
+        key: Key,
+        source: &[u8],
+        payload: &[u8],
+        meta: Meta,
+        headers: &[u8],
+    ) {
+        let headers_len = headers.len() as u32;
+        let meta = Meta {
+            headers: headers_len,
+            ..meta
+        };
+        self.push_rich(key, source, payload, meta);
+        self.bytes.extend_from_slice(headers);
     }
 
     /// The command succeeded.

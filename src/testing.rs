@@ -4,7 +4,7 @@
 
 use crate::codec::resp::{encode_reply, Decoder, Frame, Limits, Reply, Version};
 use crate::error::Error;
-use crate::message::{Batch, Command, Meta, Publish, Record, Value};
+use crate::message::{unpack, Batch, Command, Meta, Publish, Record, Value};
 use crate::session::Client;
 use bytes::{Buf, BytesMut};
 use redis_protocol::resp3::types::Resp3Frame;
@@ -207,16 +207,14 @@ impl<C: Client, P: Peer> Pair<C, P> {
 
     fn note(&mut self, events: &Batch) {
         let mut bytes = events.bytes();
-        let mut text = |len: &u32| {
-            let (text, rest) = bytes.split_at(*len as usize);
+        let mut cut = |len: &u32| {
+            let (front, rest) = bytes.split_at(*len as usize);
             bytes = rest;
-            String::from_utf8_lossy(text).into_owned()
+            front
         };
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let mut texts = Vec::new();
         for record in events.records() {
-            if let Record::RichMessage { meta, .. } = record {
-                self.metas.push(meta.clone());
-            }
             if let Record::State {
                 detail: Some(detail),
                 ..
@@ -235,7 +233,14 @@ impl<C: Client, P: Peer> Pair<C, P> {
                     source,
                     payload,
                     ..
-                } => Told::Message(*key, text(source), text(payload)),
+                } => {
+                    let (source, payload) = (text(cut(source)), text(cut(payload)));
+                    if let Record::RichMessage { meta, .. } = record {
+                        let headers = cut(&meta.headers);
+                        self.metas.push(readable(meta, headers));
+                    }
+                    Told::Message(*key, source, payload)
+                }
                 Record::Answered { ticket, detail } => Told::Answered(*ticket, detail.clone()),
                 Record::Failed {
                     ticket,
@@ -243,19 +248,34 @@ impl<C: Client, P: Peer> Pair<C, P> {
                     text: len,
                     count,
                 } => {
-                    texts.push(text(len));
+                    texts.push(text(cut(len)));
                     Told::Failed(*ticket, code.as_str(), *count)
                 }
                 Record::State {
                     state, text: len, ..
                 } => {
-                    texts.push(text(len));
+                    texts.push(text(cut(len)));
                     Told::State(state.as_str())
                 }
             });
         }
         self.texts
             .extend(texts.into_iter().filter(|text| !text.is_empty()));
+    }
+}
+
+/// With headers where a test can look at them.
+fn readable(meta: &Meta, mut headers: &[u8]) -> Meta {
+    let mut entries = Vec::new();
+    while let Some((name, value)) = unpack(&mut headers) {
+        entries.push((name.to_vec(), Value::Bytes(value.to_vec())));
+    }
+    match entries.is_empty() {
+        true => meta.clone(),
+        false => Meta {
+            extra: Some(Box::new(Value::Map(entries))),
+            ..meta.clone()
+        },
     }
 }
 

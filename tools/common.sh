@@ -27,6 +27,9 @@ REDIS_PID=
 REDIS_DIR=
 MOSQUITTO_PID=
 MOSQUITTO_DIR=
+RABBITMQ_PID=
+RABBITMQ_DIR=
+RABBITMQ_INPUT=
 
 # Starts redis-server on a free port of loopback; sets MQ_REDIS_PORT. Ends with the script.
 start_redis() {
@@ -78,6 +81,33 @@ start_mosquitto() {
     die "mosquitto did not start"
 }
 
+# Starts a RabbitMQ on free ports of loopback, by what the specs use for it, with the Lua that the argument names; sets
+# MQ_STOMP_PORT. Takes some seconds. Ends with the script.
+start_rabbitmq() {
+    local input output
+    RABBITMQ_DIR=$(mktemp -d)
+    end_with_script
+    input=$RABBITMQ_DIR/input output=$RABBITMQ_DIR/output
+    mkfifo "$input"
+    : >"$output"
+    make -s spec-tools LUA="$1"
+    LUA_CPATH="build/$1/?.so;build/$1/spec/?.so;;" \
+        "$1" spec/support/rabbitmq_main.lua <"$input" >"$output" 2>&1 &
+    RABBITMQ_PID=$!
+    exec {RABBITMQ_INPUT}>"$input" # it ends when this is closed
+    for _ in {1..1200}; do
+        MQ_STOMP_PORT=$(sed -n 's/^\([0-9][0-9]*\) .*/\1/p' "$output")
+        if [ -n "$MQ_STOMP_PORT" ]; then
+            export MQ_STOMP_PORT
+            return 0
+        fi
+        kill -0 "$RABBITMQ_PID" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$output" >&2
+    die "RabbitMQ did not start"
+}
+
 stop_redis() {
     end_process "$REDIS_PID"
     [ -z "$REDIS_DIR" ] || rm -rf "$REDIS_DIR"
@@ -90,8 +120,15 @@ stop_mosquitto() {
     MOSQUITTO_PID='' MOSQUITTO_DIR=''
 }
 
+stop_rabbitmq() {
+    [ -z "$RABBITMQ_INPUT" ] || exec {RABBITMQ_INPUT}>&-
+    [ -z "$RABBITMQ_PID" ] || wait "$RABBITMQ_PID" 2>/dev/null || true
+    [ -z "$RABBITMQ_DIR" ] || rm -rf "$RABBITMQ_DIR"
+    RABBITMQ_PID='' RABBITMQ_DIR='' RABBITMQ_INPUT=''
+}
+
 end_with_script() {
-    trap 'stop_redis; stop_mosquitto' EXIT
+    trap 'stop_redis; stop_mosquitto; stop_rabbitmq' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
 }

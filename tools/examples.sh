@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs each example against private brokers:  LUA=lua5.3 tools/examples.sh
-# An example reads MQ_REDIS_PORT or MQ_MQTT_PORT, ends by itself, and exits 0.
+# An example reads MQ_REDIS_PORT, MQ_MQTT_PORT or MQ_STOMP_PORT, ends by itself, and exits 0.
 set -euo pipefail
 # shellcheck source=tools/common.sh
 . "$(dirname "$0")/common.sh"
@@ -9,6 +9,7 @@ LUA=${LUA:-lua5.4}
 eval "$(make -s env LUA="$LUA")"
 start_redis
 start_mosquitto
+start_rabbitmq "$LUA"
 passed=0 failed=0
 for example in examples/*.lua; do
     [ -e "$example" ] || break

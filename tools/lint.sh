@@ -50,8 +50,8 @@ else
 fi
 if "$CARGO" clippy --version >/dev/null 2>&1; then
     check "clippy of Redis alone" clippy ""
-    check "clippy without Lua" clippy mqtt,tls,websocket,broker
-    check "clippy with Lua 5.4" clippy lua54,mqtt,tls,websocket,broker
+    check "clippy without Lua" clippy mqtt,stomp,tls,websocket,broker
+    check "clippy with Lua 5.4" clippy lua54,mqtt,stomp,tls,websocket,broker
 else
     say "lint: clippy: skipped, it is not installed"
 fi

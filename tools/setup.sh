@@ -52,6 +52,12 @@ test)
     file_from /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
     command_from setpriv util-linux
     command_from activemq
+    # the hosts of spec/host_loops_spec.lua
+    library_from liblua5.4-luv.so.0 lua-luv
+    library_from liblua5.4-cqueues.so.0 lua-cqueues
+    file_from /usr/share/lua/5.1/copas.lua lua-copas
+    command_from nvim neovim
+    command_from tarantool
     file_from /usr/share/java/mqtt-client.jar libmqtt-client-java # activemq's MQTT; it does not depend on it
     ;;
 *) die "usage: tools/setup.sh demo [LUA] | test | bench" ;;

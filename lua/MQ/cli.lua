@@ -20,7 +20,8 @@ usage: mq COMMAND [OPTIONS] …
   mq --version
 
 A URL is redis://[user:password@]host[:port][/db], rediss://… (TLS), unix:///path/to/socket,
-mqtt://[user:password@]host[:port], mqtts://… (TLS), ws://host[:port]/path or wss://… (MQTT over WebSocket).
+mqtt://[user:password@]host[:port], mqtts://… (TLS), stomp://[user:password@]host[:port][/vhost], stomps://… (TLS),
+ws://host[:port]/path or wss://… (MQTT over WebSocket; STOMP with ?protocol=stomp).
 Options of the client may follow: redis://localhost?timeout=5, mqtt://localhost?version=3.1.1&qos=0.
 ]]
 
@@ -97,6 +98,18 @@ function cli.qos(text)
   local number = tonumber(text)
   if number == 0 or number == 1 or number == 2 then
     return number
+  end
+end
+
+--- For a flag that takes name=value and may be given several times.
+function cli.pairs()
+  local all = {}
+  return function(text)
+    local name, value = text:match("^([^=]+)=(.*)$")
+    if name then
+      all[name] = value
+      return all
+    end
   end
 end
 

@@ -108,6 +108,7 @@ function on_state.failed(self, _, err, code)
     self.core:abandon()
   end
   finish(self, "failed", err, code, nil, err, code)
+  self.dispatch.failed()
   if connected and self.on_disconnect then
     self.dispatch.call(self, self.on_disconnect, err, code)
   end
@@ -228,9 +229,11 @@ local function closed(self, ok, err, code)
     ok, err, code = true, nil, nil
   end
   local closing = self.closing
+  for _ = 1, #closing do
+    dispatch.forget()   -- first of all: where nothing else keeps the host's loop going, it may end with the call
+  end
   for _, record in ipairs(closing) do
     dispatch.complete(record, ok, err, code)
-    dispatch.forget()
   end
 end
 
@@ -393,11 +396,26 @@ local function make_from_text(name, given, texts)
   return make(definition, given)
 end
 
+-- What the clients of a protocol are: everything here, and what only that protocol can do.
+local function class_of(definition)
+  if not definition.methods then
+    return Client
+  end
+  local class = {}
+  for _, members in ipairs { Client, definition.methods } do
+    for name, member in pairs(members) do
+      class[name] = member
+    end
+  end
+  return setmetatable(class, { __index = object.missing(class) })
+end
+
 --- The module of a protocol: `definition` says its name, options and message shape (redis.lua is an example).
 local function define(definition)
+  local class = class_of(definition)
   definition.metatable = {
     __name = definition.module,
-    __index = Client,
+    __index = class,
     __tostring = function(self)
       return ("%s: %s (%s)"):format(definition.module, self.address, self.state)
     end,
@@ -420,7 +438,7 @@ local function define(definition)
 
   return setmetatable(module, {
     __index = function(_, name)
-      if type(rawget(Client, name)) == "function" then
+      if type(rawget(class, name)) == "function" then
         error(("%s is no client; make one: local mq = MQ:new{…}, then call mq:%s"):format(definition.module, name), 2)
       end
     end,

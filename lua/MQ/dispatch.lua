@@ -18,6 +18,7 @@
 local core = require "MQ.core"
 local host_loop = require "MQ.loop"
 local plain = require("MQ.compat").plain
+local precedence = require "MQ.precedence"
 
 local BATCH = 1024        -- events that one worker pulls before every other coroutine has had a turn
 local QUEUE_BATCH = 256   -- the same for a worker that works off a queue
@@ -31,6 +32,7 @@ local function open(port)
   local loop = host_loop.current()
   local park, unpark, running = loop.park, loop.unpark, loop.running
   local guard, after, run_until, sleep = loop.guard, loop.after, loop.run_until, loop.sleep
+  local idle_ends, pushes = loop.idle_ends, loop.pushes
   local pull = port.next
 
   local dispatch = { port = port }
@@ -49,6 +51,8 @@ local function open(port)
   local active, active_state, current
   local inside = {}         -- worker → the busy listener that it is in
   local spares, spare_count = {}, 0
+  local state = {}                                 -- what the host may ask and tell
+  local was_alive, was_open = false, false         -- what it has been told
   local runs = loop.run and 0 or 1                 -- loops and start()s that run; a host that we do not run always does
 
   ---------------------------------------------------------------------------------------------------- queues
@@ -86,9 +90,9 @@ local function open(port)
     return item
   end
 
-  --- Withdraws what waits for a listener that has been taken off, and makes it deaf. The broker is told that it was
-  -- refused, unless the client `closes`: then it is left unsettled, and comes again in the next one of its session.
-  function dispatch.silence(listener, closes)
+  --- Withdraws what waits for a listener that has been taken off, and makes it deaf. It counts as dealt with (true), as
+  -- refused (false), or is left unsettled (nil): then it comes again.
+  function dispatch.silence(listener, verdict)
     listener.deliver, listener.callback = nothing, nothing
     local queue = listener.queue
     if queue then
@@ -96,8 +100,8 @@ local function open(port)
       hold(listener.client, queue.first - queue.last - 1)
       for index = queue.first, queue.last do
         local id = queue[index][4]
-        if id and id ~= 0 and not closes then
-          listener.settle(id, false)
+        if id and id ~= 0 and verdict ~= nil then
+          listener.settle(id, verdict)
         end
       end
     end
@@ -138,13 +142,27 @@ local function open(port)
     give(listener, LOST)
   end
 
-  -- Several callbacks for one pattern: each has its queue and its worker, so none waits for another.
+  -- Several callbacks for one pattern: each has its queue and its worker, so none waits for another. A finalizer that
+  -- runs meanwhile may take some off: those are left out.
   local function fan_out(fan, a, b, c, d, e)
+    local set = fan.listeners
+    local list, last = set.list, set.last
+    local share
     if d and d ~= 0 then   -- it is to be acknowledged, once for all
-      fan.shares[d] = { left = #fan.listeners, ok = true }
+      share = { left = 1, ok = true }
+      fan.shares[d] = share
     end
-    for _, listener in ipairs(fan.listeners) do
-      give(listener, { a, b, c, d, e })
+    for index = 1, last do
+      local listener = list[index]
+      if listener and listener.deliver ~= nothing then
+        if share then
+          share.left = share.left + 1
+        end
+        give(listener, { a, b, c, d, e })
+      end
+    end
+    if share then
+      fan.settle(d, true)
     end
   end
 
@@ -180,6 +198,32 @@ local function open(port)
     rouse(record)
   end
 
+  -- Tells the host that its answers are others now.
+  local function reconsider()
+    local changed = state.changed
+    if changed then
+      local alive, is_open = state.alive(), state.open()
+      if alive ~= was_alive or is_open ~= was_open then
+        was_alive, was_open = alive, is_open
+        changed()
+      end
+    end
+  end
+
+  local function expect_one()
+    outstanding = outstanding + 1
+    if outstanding == 1 then
+      reconsider()
+    end
+  end
+
+  local function forget_one()
+    outstanding = outstanding - 1
+    if outstanding == 0 then
+      reconsider()
+    end
+  end
+
   local function control(form, id, a, b, c, d)
     if form == -2 then
       local client = clients[id]
@@ -191,7 +235,7 @@ local function open(port)
     local record = waiting[id]
     if record then
       waiting[id] = nil
-      outstanding = outstanding - 1
+      forget_one()
       if form == 0 then
         answer(record, true, a)
       else
@@ -259,17 +303,24 @@ local function open(port)
       local more = attend_to(me)
       if active == me then
         current = nil
-        if more then
-          -- Nobody tells of what was there already: it asks for its own next turn.
+        if pushes then
+          port:push()
+        end
+        if more and loop.run then
+          -- The own loop does not look at the port while it ends: the worker asks for its next turn itself. Another
+          -- host finds the descriptor readable still, after everything else has had its turn, too.
           active_state = "called"
           unpark(me)
+        elseif idle_ends then
+          active, active_state = nil, nil
+          return
         else
           active_state = "idle"
         end
         repeat
           park()
         until active_state == "called" or active ~= me
-      elseif spare_count < SPARES then
+      elseif spare_count < SPARES and not idle_ends then
         spare_count = spare_count + 1
         spares[spare_count] = me
         repeat
@@ -314,12 +365,12 @@ local function open(port)
     report(listener and listener.client, traceback)
   end
 
-  -- The host calls this when there is something to pull.
-  local function wake()
-    if active_state == "idle" then
+  -- The host calls this when there is something to pull. `anew`: a worker that has been made ready will not run now.
+  local function wake(anew)
+    if active_state == "idle" and not anew then
       active_state = "called"
       unpark(active)
-    elseif active_state ~= "called" then
+    elseif active_state ~= "called" or anew then
       if current then
         current.busy = true
         inside[active] = current
@@ -358,10 +409,10 @@ local function open(port)
       repeat
         park()
       until record.done or record.late
-    elseif run_until then
+    else
       local _, err = run_until(function()
         return record.done or record.late
-      end)
+      end, seconds)
       record.stuck = err
     end
     if stop then
@@ -376,13 +427,10 @@ local function open(port)
 
   --- A record that is waited for without a ticket: the loop does not end before forget(record).
   function dispatch.expect()
-    outstanding = outstanding + 1
+    expect_one()
     return {}
   end
-
-  function dispatch.forget()
-    outstanding = outstanding - 1
-  end
+  dispatch.forget = forget_one
 
   function dispatch.ticket()
     last_ticket = last_ticket + 1
@@ -405,7 +453,7 @@ local function open(port)
   function dispatch.pending(ticket, settle)
     local record = { settle = settle }
     waiting[ticket] = record
-    outstanding = outstanding + 1
+    expect_one()
     return record
   end
 
@@ -413,7 +461,7 @@ local function open(port)
   function dispatch.withdraw(ticket)
     if waiting[ticket] then
       waiting[ticket] = nil
-      outstanding = outstanding - 1
+      forget_one()
     end
   end
 
@@ -433,64 +481,25 @@ local function open(port)
       record.stuck and "invalid" or "closed"
   end
 
-  -- Address → { client → how many of its subscriptions there wait for their confirmation }, and who waits for those.
-  local asked = {}
-
-  local function others_ask(line, client)
-    local one = next(line.clients)
-    return one ~= nil and (one ~= client or next(line.clients, one) ~= nil)
-  end
-
-  --- A client's subscription begins (true) or ends to wait for its confirmation.
-  function dispatch.asking(client, begins)
-    local line = asked[client.address]
-    if not line then
-      line = { clients = {}, records = {} }
-      asked[client.address] = line
-    end
-    local count = (line.clients[client] or 0) + (begins and 1 or -1)
-    line.clients[client] = count > 0 and count or nil
-    if next(line.clients) == nil then
-      asked[client.address] = nil
-    end
-    if count > 0 then
-      return
-    end
-    local records = line.records
-    line.records = {}
-    for _, record in ipairs(records) do
-      if others_ask(line, record.client) then
-        table.insert(line.records, record)
-      else
-        answer(record, true)
-        outstanding = outstanding - 1
-      end
-    end
-  end
-
-  --- Waits until every subscription that other clients asked for at this client's address is confirmed or refused.
-  function dispatch.let_pass(client)
-    local line = asked[client.address]
-    if line and others_ask(line, client) then
-      local record = { client = client }
-      table.insert(line.records, record)
-      outstanding = outstanding + 1
-      await(record)
-    end
-  end
+  precedence.attach(dispatch)
 
   --------------------------------------------------------------------------------------------------- clients
 
   --- Enters a client under the id of one of its core clients. client.handle(client, id, state, …) hears of its states.
   function dispatch.enter(id, client)
     clients[id] = client
+    reconsider()
   end
 
   function dispatch.leave(id)
     clients[id] = nil
+    reconsider()
   end
 
-  --- Sets what gets the messages of a key: a listener, { listeners = …, busy = true }, or nil.
+  --- A client has failed: the host need not wait for it any more.
+  dispatch.failed = reconsider
+
+  --- Sets what gets the messages of a key: a listener, { listeners = …, busy = true, … } for several, or nil.
   function dispatch.route(key, listener)
     routes[key] = listener
   end
@@ -513,6 +522,7 @@ local function open(port)
     if runs > 0 then
       subscribed[client] = live or nil
     end
+    reconsider()
   end
 
   -- While the loop runs, a client with a subscription is in use, whether or not the program kept a reference.
@@ -534,15 +544,30 @@ local function open(port)
     local count = (serving[client] or 0) + (begins and 1 or -1)
     serving[client] = count > 0 and count or nil
     loop_state(begins)
+    reconsider()
   end
 
   -- A forked child inherits the parent's loop, and must not wait for the parent's answers.
-  local function alive()
+  function state.alive()
     return core.port() == port
       and (outstanding > 0 or next(subscribed) ~= nil or next(serving) ~= nil)
   end
 
-  dispatch.stop = loop.watch(port:fd(), wake, { alive = alive, running = loop_state })
+  -- The same for a host whose loop does more than MQ's work: as long as a client can have something to tell.
+  function state.open()
+    if core.port() == port then
+      for _, client in pairs(clients) do
+        if not client.failure then
+          return true
+        end
+      end
+    end
+    return outstanding > 0
+  end
+
+  state.running = loop_state
+
+  dispatch.stop = loop.watch(port:fd(), wake, state)
   return dispatch
 end
 

@@ -1,5 +1,5 @@
---- MQ: message queues for Lua. MQ.redis, MQ.mqtt and MQ.broker are loaded on demand, so are MQ.loop and MQ.connect's
--- protocol.
+--- MQ: message queues for Lua. MQ.redis, MQ.mqtt, MQ.stomp and MQ.broker are loaded on demand, so are MQ.loop and
+-- MQ.connect's protocol.
 -- Must not know: anything that a protocol's module knows.
 
 local host_loop = require "MQ.loop"
@@ -8,28 +8,17 @@ local url = require "MQ.url"
 
 local MQ = {}
 
-local modules = { mqtt = "MQ.mqtt", redis = "MQ.redis" }
-
-local function protocols()
-  local names = {}
-  for name in pairs(modules) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return table.concat(names, ", ")
-end
+local modules = { mqtt = "MQ.mqtt", redis = "MQ.redis", stomp = "MQ.stomp" }
 
 --- Makes a client from a URL: redis://user:password@host:6379/0?timeout=5, rediss://…, unix:///run/redis.sock;
--- mqtt://user:password@host:1883?client_id=x, mqtts://…; ws://host/path and wss://… (MQTT unless protocol = "stomp").
+-- mqtt://user:password@host:1883?client_id=x, mqtts://…; stomp://user:password@host:61613/vhost, stomps://…;
+-- ws://host/path and wss://… (MQTT unless protocol = "stomp").
 -- `opt` may add options that no URL can hold, and wins. A wrong URL or option raises at the caller's line.
 function MQ.connect(address, opt)
   local wanted = type(opt) == "table" and opt.protocol or nil
   local protocol, given, query = url.parse(address, wanted)
   if not protocol then
     error("MQ.connect: " .. given, 2)
-  end
-  if not modules[protocol] then
-    error(("MQ.connect: this version has no %s; it has: %s"):format(protocol, protocols()), 2)
   end
   if opt ~= nil and type(opt) ~= "table" then
     error(("MQ.connect: expected a table of options after the URL (got a %s)"):format(type(opt)), 2)

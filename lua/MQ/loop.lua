@@ -5,25 +5,37 @@
 --
 --   spawn(fn, …) → co       runs fn(…) in a coroutine of its own, later, never before spawn returns
 --   park() → …              stops the running coroutine until unpark; may return early, so its caller asks again
---   unpark(co, …)           makes park() in co return …, later, never before unpark returns
+--   unpark(co, …)           makes park() in co return …, later, never before unpark returns. Of a coroutine that is not
+--                           parked: its next park() returns at once, or whatever else it waits for may end early
 --   running() → co | nil    the coroutine that may park; nil where nothing can (a main chunk, below a C call)
 --   sleep(seconds)          parks for that long; 0 gives every other coroutine a turn
---   watch(fd, fn, state) → stop     calls fn() whenever fd is readable; fn does not park. `state` is what the host may
---                           ask and tell: state.alive() is true while something can still come through fd, and
+--   watch(fd, fn, state) → stop     calls fn() whenever fd is readable; fn neither parks nor raises. fn(true) says that
+--                           coroutines which have been unparked will not run now. `state` is what the host may ask and
+--                           tell: state.alive() is true while somebody waits for what can still come through fd, or
+--                           subscribes; state.open() while there is a client that could have anything to tell;
+--                           state.changed, where the host puts a function in, is called when one of them changes;
 --                           state.running(bool) is told when the host's run() begins and ends. A host that never
 --                           stops has nothing to ask or to tell.
 --
 -- and, where the host can do better than what is put in for it here:
 --
---   guard(died, fn, …) → co  like spawn; died(co, err) is called when fn raises
+--   pause(seconds)          park that returns after so long at the latest: sleep and after can be made from it
+--   guard(died, fn, …) → co  like spawn; died(co, err, traceback) is called when fn raises
 --   after(seconds, fn) → stop      calls fn() once from the loop itself; fn neither parks nor raises
---   run_until(fn) → bool    where running() is nil: runs the loop until fn() is true; false when nothing can make it
---                           so; nil, err where it cannot run
+--   run_until(fn, seconds) → bool   where running() is nil: runs the loop until fn() is true; false when nothing can
+--                           make it so; nil, err where it cannot run. Asks fn after so many seconds, too, where given
 --   at(seconds, fn) → timer calls fn in a coroutine of its own every so often, until timer:stop()
 --   timeout(seconds, fn) → timer   the same, once
 --   on_error(co, traceback, err)    where an error goes that nobody guards; may be replaced
+--   pushes = true           it has nothing that runs before the loop goes to sleep, where what is queued could be
+--                           written (port:push): that is done after each batch of messages instead
+--   idle_ends = true        its loop goes on as long as any coroutine is parked: those that only wait for work had
+--                           better end
 
-local hosts = { "own" }
+local compat = require "MQ.compat"
+local core = require "MQ.core"
+
+local hosts = { "own", "cf", "copas", "cqueues", "luv", "nvim", "tarantool" }
 
 local loop = {}
 local chosen, chosen_name
@@ -35,53 +47,100 @@ local function guard_by_xpcall(spawn)
     local function traced(err)
       return { err = err, traceback = debug.traceback(tostring(err), 2) }
     end
-    local function body(...)
-      local arguments, count = { ... }, select("#", ...)
-      local unpack = require("MQ.compat").unpack
+    local arguments = compat.pack(...)
+    co = spawn(function()
       local ok, failure = xpcall(function()
-        return fn(unpack(arguments, 1, count))
+        return fn(compat.unpack(arguments, 1, arguments.n))
       end, traced)
       if not ok then
         died(co, failure.err, failure.traceback)
       end
-    end
-    co = spawn(body, ...)
+    end)
     return co
   end
 end
 
-local function after_by_sleep(spawn, sleep)
-  return function(seconds, fn)
-    local stopped = false
-    spawn(function()
-      sleep(seconds)
-      if not stopped then
-        fn()
+local function sleep_by_pause(host)
+  return function(seconds)
+    if type(seconds) ~= "number" then
+      error("loop.sleep: seconds must be a number (got " .. type(seconds) .. ")", 2)
+    end
+    local due = core.now() + seconds
+    local co = host.running()
+    if not co then
+      local _, err = host.run_until(function()
+        return core.now() >= due
+      end, math.max(seconds, 0))
+      if err then
+        error("loop.sleep: " .. err, 2)
       end
-    end)
-    return function()
-      stopped = true
+    else
+      local left = math.max(seconds, 0)
+      repeat
+        host.pause(left)
+        left = due - core.now()
+      until left <= 0
     end
   end
 end
 
-local function timer_by_sleep(spawn, sleep, repeats)
+local function after_by_pause(host)
   return function(seconds, fn)
-    local timer = { stopped = false }
-    function timer:stop()
-      self.stopped = true
+    local due = core.now() + seconds
+    local stopped = false
+    local co = host.spawn(function()
+      while not stopped and core.now() < due do
+        host.pause(due - core.now())
+      end
+      if not stopped then
+        stopped = true
+        fn()
+      end
+    end)
+    return function()
+      if not stopped then
+        stopped = true
+        host.unpark(co)
+      end
+    end
+  end
+end
+
+local function timer(host, name, repeats)
+  return function(seconds, fn)
+    if type(seconds) ~= "number" or not (seconds >= 0) then
+      error(("loop.%s: seconds must be a number that is not negative (got %s)"):format(name, tostring(seconds)), 2)
+    end
+    if type(fn) ~= "function" then
+      error(("loop.%s: expected a function (got %s)"):format(name, type(fn)), 2)
+    end
+    local due = core.now() + seconds
+    local self = {}
+    local function fire()
+      if repeats then
+        due = due + seconds
+        local now = core.now()
+        if due <= now then
+          due = now + seconds   -- late by a period or more: what was missed is left out
+        end
+        self.cancel = host.after(due - now, fire)
+      end
+      host.spawn(fn)
+    end
+    self.cancel = host.after(seconds, fire)
+
+    --- Ends the timer. May be called twice.
+    function self.stop()
+      self.cancel()
       return true
     end
-    spawn(function()
-      repeat
-        sleep(seconds)
-        if not timer.stopped then
-          spawn(fn)
-        end
-      until timer.stopped or not repeats
-    end)
-    return timer
+    return self
   end
+end
+
+local function cannot_wait()
+  return nil, "here no coroutine can yield, and the loop of this program cannot run inside itself: wait in a "
+    .. "coroutine, and not below a function that a yield cannot cross (a comparison of table.sort; on Lua 5.1 pcall)"
 end
 
 local function report(_, traceback)
@@ -89,10 +148,12 @@ local function report(_, traceback)
 end
 
 local function complete(host)
+  host.run_until = host.run_until or cannot_wait
   host.guard = host.guard or guard_by_xpcall(host.spawn)
-  host.after = host.after or after_by_sleep(host.spawn, host.sleep)
-  host.at = host.at or timer_by_sleep(host.spawn, host.sleep, true)
-  host.timeout = host.timeout or timer_by_sleep(host.spawn, host.sleep, false)
+  host.sleep = host.sleep or sleep_by_pause(host)
+  host.after = host.after or after_by_pause(host)
+  host.at = host.at or timer(host, "at", true)
+  host.timeout = host.timeout or timer(host, "timeout", false)
   host.on_error = host.on_error or report
   return host
 end
@@ -106,9 +167,22 @@ local function known(name)
   return false
 end
 
--- A host is recognised by what it leaves behind in the Lua state; a program that has none gets the own loop.
+-- cf runs a program's main chunk in a state that can yield, before the chunk has loaded anything of cf.
+local function in_cf()
+  return package.loaded["internal.Co"]
+    or compat.yieldable() and package.searchpath and package.searchpath("internal.Co", package.path)
+      and package.searchpath("internal.Timer", package.path)
+end
+
+-- A host is recognised by what it leaves behind in the Lua state; a program that has none gets the own loop. luv,
+-- cqueues and copas leave too little: a program may have loaded them for something else.
 local function detect()
-  if package.loaded["internal.Co"] and known("cf") then
+  local vim, box = rawget(_G, "vim"), rawget(_G, "box")
+  if type(vim) == "table" and (vim.uv or vim.loop) then
+    return "nvim"
+  elseif box and package.loaded.fiber then
+    return "tarantool"
+  elseif in_cf() then
     return "cf"
   end
   return "own"
@@ -124,8 +198,13 @@ function loop.use(name)
     error(("MQ.use: the %s loop already serves this program; call MQ.use before the first client is made")
       :format(chosen_name), 2)
   end
-  chosen_name = name
-  chosen = chosen or complete(require("MQ.loop." .. name))
+  if not chosen then
+    local ok, host = pcall(require, "MQ.loop." .. name)
+    if not ok then
+      error(("MQ.use: the %s loop cannot be had: %s"):format(name, tostring(host):match("^[^\n]*")), 2)
+    end
+    chosen_name, chosen = name, complete(host)
+  end
   return chosen
 end
 

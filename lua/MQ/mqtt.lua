@@ -1,6 +1,7 @@
 --- MQTT 3.1.1 and 5.0: its options, their defaults, the shape of its messages, how they are acknowledged.
 -- Must not know: how anything is sent, received or waited for.
 
+local acknowledge = require "MQ.acknowledge"
 local client = require "MQ.client"
 local options = require "MQ.options"
 
@@ -35,41 +36,10 @@ local function random_id()
   return "mq" .. bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end):sub(1, 16)
 end
 
----------------------------------------------------------------------------------------------------- acknowledging
+---------------------------------------------------------------------------------------------------------- messages
 
--- A message that waits for its program's word → { its listener, its id }. Not in the message, which is for printing.
-local unsettled = setmetatable({}, { __mode = "k" })
-
-local function settle(msg, ok, method)
-  local known = unsettled[msg]
-  if not known then
-    if type(msg) ~= "table" or not msg.qos then
-      error(("call it as msg:%s(), on a message (got a %s)"):format(method, type(msg)), 3)
-    end
-    return nil, "the message has been acknowledged already", "invalid"
-  end
-  unsettled[msg] = nil
-  if known.client.state == "closed" or known.client.failure then
-    return nil, "the client is closed", "closed"
-  elseif known.id ~= 0 then
-    known.settle(known.id, ok)
-  end
-  return true
-end
-
-local manual = { __index = {}, __name = "MQ.mqtt.Message" }
-
---- Tells the broker that the message has been dealt with. true; nil, err, code.
-function manual.__index:ack()
-  local ok, err, code = settle(self, true, "ack")   -- no tail call: `settle` counts the levels to its caller
-  return ok, err, code
-end
-
---- Tells the broker that it could not be dealt with; MQTT 3.1.1 has no word for that, and takes it as dealt with.
-function manual.__index:nack()
-  local ok, err, code = settle(self, false, "nack")
-  return ok, err, code
-end
+-- MQTT 3.1.1 has no word for what could not be dealt with, and takes it as dealt with.
+local manual = acknowledge.class "MQ.mqtt.Message"
 
 -- What the core gives for a message: its topic, its payload, flags (two bits of QoS, RETAIN, DUP, packet identifier
 -- from bit 16), the id that an acknowledgement names or 0, and properties or nil.
@@ -89,26 +59,7 @@ local function message(pattern, topic, payload, flags, props)
 end
 
 local function receiver(fn, pattern, _, listener, given)
-  local acknowledge = listener.settle
-  if given.ack == "manual" then
-    return function(topic, payload, flags, id, props)
-      local msg = setmetatable(message(pattern, topic, payload, flags, props), manual)
-      unsettled[msg] = { client = listener.client, settle = acknowledge, id = id }
-      fn(msg)
-    end
-  end
-  return function(topic, payload, flags, id, props)
-    local msg = message(pattern, topic, payload, flags, props)
-    if id == 0 then
-      fn(msg)
-      return
-    end
-    -- Where the callback raises, this is not reached: the dispatch rejects what is unsettled.
-    listener.unsettled = id
-    fn(msg)
-    listener.unsettled = false
-    acknowledge(id, true)
-  end
+  return acknowledge.receiver(fn, pattern, listener, message, given.ack == "manual" and manual or nil)
 end
 
 ---------------------------------------------------------------------------------------------------------- options

@@ -22,6 +22,9 @@ function object.check_seconds(seconds, method)
   end
 end
 
+-- What only the clients of one protocol can do.
+local special = { transaction = "MQ.stomp" }
+
 -- What other libraries call what a client does.
 local elsewhere = {
   publish = "emit", send = "emit", subscribe = "on", psubscribe = "on", unsubscribe = "off", punsubscribe = "off",
@@ -40,6 +43,8 @@ function object.missing(class)
   return function(_, name)
     if type(name) ~= "string" then
       return nil
+    elseif special[name] then
+      error(("a client has no %s, unless it is one of %s"):format(options.quote(name), special[name]), 2)
     end
     local nearest = elsewhere[name]
     if not nearest then

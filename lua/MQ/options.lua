@@ -140,7 +140,8 @@ kinds.table = {
   end,
 }
 
--- Names and strings; `names` and `values`: what each must look like.
+-- Names and strings; `names` and `values`: what each must look like. `scalars`: numbers and truth values stand for the
+-- text that they print as. `reserved`: name → what to write in its place.
 kinds.map = {
   expected = function(spec) return spec.form end,
   parse = function(spec, value)
@@ -149,13 +150,39 @@ kinds.map = {
     end
     local map = {}
     for name, each in pairs(value) do
+      if spec.scalars and (type(each) == "number" or type(each) == "boolean") then
+        each = plain(each)
+      end
       if type(name) ~= "string" or not name:find(spec.names) or type(each) ~= "string" or not each:find(spec.values)
       then
         return nil
+      elseif spec.reserved and spec.reserved[name] then
+        return nil, ("%s is none of yours to write; %s"):format(quote(name), spec.reserved[name])
       end
       map[name] = each
     end
     return map
+  end,
+}
+
+-- Two numbers, one for both, or false for { 0, 0 }.
+kinds.pair = {
+  expected = function(spec) return ("false, a number%s, or a list of two"):format(range(spec)) end,
+  parse = function(spec, value)
+    local pair = value
+    if value == false then
+      pair = { 0, 0 }
+    elseif type(value) == "number" then
+      pair = { value, value }
+    elseif type(value) ~= "table" or #value ~= 2 then
+      return nil
+    end
+    for key, each in pairs(pair) do
+      if (key ~= 1 and key ~= 2) or type(each) ~= "number" or not in_range(spec, each) then
+        return nil
+      end
+    end
+    return { pair[1], pair[2] }
   end,
 }
 
@@ -350,9 +377,9 @@ function check(specs, given)
       value = spec.default
     end
     if value ~= nil then
-      local parsed = kinds[spec.kind].parse(spec, value)
+      local parsed, problem = kinds[spec.kind].parse(spec, value)
       if parsed == nil then
-        return nil, wrong(name, spec, value)
+        return nil, problem and ("in %q: %s"):format(name, problem) or wrong(name, spec, value)
       end
       if spec.kind == "group" then
         local ok, err = check_group(name, spec, parsed, flat)
@@ -386,6 +413,13 @@ local function read(spec, text)
   elseif spec.kind == "boolean" or spec.kind == "group" then
     if text == "true" or text == "false" then
       return text == "true"
+    end
+  elseif spec.kind == "pair" then
+    local one, other = text:match("^([%d.]+),?([%d.]*)$")
+    if text == "false" then
+      return false
+    elseif tonumber(one) then
+      return { tonumber(one), tonumber(other) or tonumber(one) }
     end
   elseif spec.kind == "strings" then
     local list = {}

@@ -77,9 +77,9 @@ end
 local function flags_of(self, opt, method)
   local protocol = self.protocol
   if protocol.quick_flags and type(opt) == "table" then
-    local flags = protocol.quick_flags(opt)
+    local flags, extra = protocol.quick_flags(opt)
     if flags then
-      return flags
+      return flags, extra
     end
   end
   local given, err = options.check(protocol.publish_options, opt)
@@ -92,46 +92,51 @@ local function flags_of(self, opt, method)
 end
 
 -- What the core refused, to the caller: it does not say which argument is no string.
-local function refused(method, pattern, data, err, code)
+local function refused(call, pattern, data, err, code)
   if code == "invalid" then
     local name, value = "pattern", pattern
     if type(pattern) == "string" then
       name, value = "payload", data
     end
     if type(value) ~= "string" then
-      err = ("mq:%s: the %s must be a string (got a %s)"):format(method, name, type(value))
+      err = ("%s: the %s must be a string (got a %s)"):format(call, name, type(value))
     end
   end
   return nil, err, code
 end
 
--- The core has not taken a post: waits for room where that is wanted.
-local function insist(self, err, code, pattern, data, flags, extra)
+-- The core has not taken a message: waits for room where that is wanted.
+local function insist(self, call, err, code, pattern, data, ticket, flags, extra)
   if code == "full" and self.overflow == "block" then
     local ok
-    ok, err, code = publish_with_patience(self, pattern, data, nil, flags, extra)
+    ok, err, code = publish_with_patience(self, pattern, data, ticket, flags, extra)
     if ok then
       return true
     end
   end
-  return refused("post", pattern, data, err, code)
+  return refused(call, pattern, data, err, code)
+end
+
+--- Gives a message to the core, and waits for room where there is none. `call`: what the user wrote, for what is wrong
+-- with it. true; nil, err, code.
+local function put(self, call, pattern, data, ticket, flags, extra)
+  local ok, err, code = hand_over(self, publishers[self], pattern, data, ticket, flags, extra)
+  if ok then
+    return true
+  end
+  return insist(self, call, err, code, pattern, data, ticket, flags, extra)
 end
 
 -- post with an option, or of who knows what. Called by a method that the user called.
 local function post(self, pattern, data, opt)
-  local publish = publishers[self]
-  if not publish then
+  if not publishers[self] then
     misuse(self, "post", 4)
   end
   local flags, extra
   if opt ~= nil then
     flags, extra = flags_of(self, opt, "post")
   end
-  local ok, err, code = hand_over(self, publish, pattern, data, nil, flags, extra)
-  if ok then
-    return true
-  end
-  return insist(self, err, code, pattern, data, flags, extra)
+  return put(self, "mq:post", pattern, data, nil, flags, extra)
 end
 
 --- Publishes without waiting for an answer: the fast path. true; nil, err, code.
@@ -157,7 +162,7 @@ local function open(self)
       if ok then
         return true
       end
-      ok, err, code = insist(self, err, code, pattern, data)
+      ok, err, code = insist(self, "mq:post", err, code, pattern, data)
     else
       ok, err, code = post(client, pattern, data, opt)
     end
@@ -184,15 +189,10 @@ function methods:emit(pattern, data, opt)
   end
   local ticket = dispatch.ticket()
   local record = dispatch.pending(ticket)
-  local ok, err, code = hand_over(self, publishers[self], pattern, data, ticket, flags, extra)
+  local ok, err, code = put(self, "mq:emit", pattern, data, ticket, flags, extra)
   if not ok then
-    if code == "full" and self.overflow == "block" then
-      ok, err, code = publish_with_patience(self, pattern, data, ticket, flags, extra)
-    end
-    if not ok then
-      dispatch.withdraw(ticket)
-      return refused("emit", pattern, data, err, code)
-    end
+    dispatch.withdraw(ticket)
+    return nil, err, code
   end
   return dispatch.answer(record)
 end
@@ -224,4 +224,4 @@ function methods:flush(seconds)
   return nil, err, failed or 0, code
 end
 
-return { methods = methods, open = open, next_in_line = next_in_line, end_line = end_line }
+return { methods = methods, open = open, put = put, next_in_line = next_in_line, end_line = end_line }

@@ -4,6 +4,7 @@
 -- A subscription is one pattern. It has a key, under which the core names its messages, and a listener for each
 -- callback. It belongs to its client alone: the dispatch only has weak references to its listeners.
 
+local listeners = require "MQ.listeners"
 local object = require "MQ.object"
 local options = require "MQ.options"
 
@@ -27,57 +28,66 @@ end
 
 -- One callback is called by the route itself; several share it.
 local function route(self, subscription)
-  local listeners = subscription.listeners
-  subscription.fan = #listeners > 1 and { listeners = listeners, busy = true, shares = subscription.shares } or nil
-  self.dispatch.route(subscription.key, subscription.fan or listeners[1])
+  local set = subscription.listeners
+  if set.count == 1 then
+    subscription.fan = nil
+    self.dispatch.route(subscription.key, listeners.all(set)[1])
+  elseif not subscription.fan then
+    subscription.fan = { listeners = set, busy = true, shares = subscription.shares, settle = subscription.settle }
+    self.dispatch.route(subscription.key, subscription.fan)
+  end
 end
 
--- Tells the broker how a message fared, once all have it that share it.
+-- Tells the broker how a message fared, once all have dealt with it that share it: by `tell(id, ok)` where the last one
+-- gives that. true; nil, err, code.
 local function settler(self, subscription)
   local acknowledge, shares = self.source.acknowledge, subscription.shares
-  return function(id, ok)
+  return function(id, ok, tell)
     local share = shares[id]
     if share then
       share.left = share.left - 1
       share.ok = share.ok and ok
       if share.left > 0 then
-        return
+        return true
       end
       shares[id] = nil
       ok = share.ok
     end
+    if tell then
+      return tell(id, ok)
+    end
     acknowledge(id, ok)
+    return true
   end
 end
 
 local function add_listener(self, subscription, fn, given)
-  -- A new list each time: a message that is being handed round goes to those who were there when it came.
-  local listeners = {}
-  for index, each in ipairs(subscription.listeners) do
-    listeners[index] = each
-  end
   local listener = {
     client = self,
     callback = fn,
     busy = false,
-    settle = self.protocol.acknowledges and settler(self, subscription),
+    settle = subscription.settle,
     unsettled = false,   -- the id of the message that the callback has, where that is to be acknowledged
   }
   listener.deliver = self.protocol.receiver(fn, subscription.pattern, subscription.exact, listener, given)
-  listeners[#listeners + 1] = listener
-  subscription.listeners = listeners
+  listeners.add(subscription.listeners, listener)
   route(self, subscription)
 end
 
-local function silence(self, subscription, closes)
-  for _, listener in ipairs(subscription.listeners) do
-    self.dispatch.silence(listener, closes)
+-- `verdict`: what becomes of the messages that wait for its callbacks (see dispatch.silence).
+local function silence(self, subscription, verdict)
+  for _, listener in ipairs(listeners.all(subscription.listeners)) do
+    self.dispatch.silence(listener, verdict)
   end
   self.dispatch.route(subscription.key, nil)
 end
 
 local function drop(self, subscription)
-  silence(self, subscription)
+  local verdict = false
+  if self.protocol.gives_back then
+    verdict = nil   -- what has not been dealt with goes back to the broker with the end of the subscription
+  end
+  silence(self, subscription, verdict)
   local name = slot(subscription.pattern, subscription.exact)
   if self.subscriptions[name] == subscription then
     self.subscriptions[name] = nil
@@ -129,15 +139,6 @@ local function confirm(self, subscription)
   return nil, err, code
 end
 
-local function has(subscription, fn)
-  for _, listener in ipairs(subscription.listeners) do
-    if listener.callback == fn then
-      return true
-    end
-  end
-  return false
-end
-
 --- Subscribes and waits until the broker has confirmed; from then on the subscription outlives every reconnect.
 -- true; nil, err, code. After "timeout" the subscription stays, and begins when the broker is there.
 function methods:on(pattern, fn, opt)
@@ -165,13 +166,14 @@ function methods:on(pattern, fn, opt)
     local flags = self.protocol.subscribe_flags
     subscription = {
       key = self.dispatch.key(), pattern = pattern, exact = exact, options = flags and flags(given),
-      listeners = {}, others = {},
+      listeners = listeners.new(), others = {},
       shares = {},   -- id of a message → how many callbacks have yet to deal with it
     }
+    subscription.settle = self.protocol.acknowledges and settler(self, subscription)
     self.subscriptions[name] = subscription
     add_listener(self, subscription, fn, given)
     tell_dispatch(self)
-  elseif subscription.confirmed or not has(subscription, fn) then
+  elseif subscription.confirmed or listeners.having(subscription.listeners, fn) == 0 then
     add_listener(self, subscription, fn, given)
   end
 
@@ -189,21 +191,23 @@ function methods:on(pattern, fn, opt)
   return confirm(self, subscription)
 end
 
--- Takes off the listeners whose callback is fn, or all. Whether there were any, and whether none is left.
+-- Takes off the listeners whose callback is fn, or all. Whether there were any, and whether none is left. The last ones
+-- stay: with them the subscription goes.
 local function remove_listeners(self, subscription, fn)
-  local kept, removed = {}, {}
-  for _, listener in ipairs(subscription.listeners) do
-    local list = (fn == nil or listener.callback == fn) and removed or kept
-    list[#list + 1] = listener
+  local set = subscription.listeners
+  local count = fn and listeners.having(set, fn) or set.count
+  if count == 0 then
+    return false, false
+  elseif count == set.count then
+    return true, true
   end
-  if #removed > 0 and #kept > 0 then
-    subscription.listeners = kept
-    route(self, subscription)
-    for _, listener in ipairs(removed) do
-      self.dispatch.silence(listener)
-    end
+  local removed = listeners.remove(set, fn)
+  route(self, subscription)
+  for _, listener in ipairs(removed) do
+    -- Where a refusal would have a message come again, what the others make of it counts.
+    self.dispatch.silence(listener, self.protocol.gives_back or false)
   end
-  return #removed > 0, #kept == 0
+  return true, false
 end
 
 --- Unsubscribes: one callback, or all of the pattern. true; nil, err, code.
@@ -248,7 +252,7 @@ end
 --- Every callback is called with nil, in order with its messages.
 local function tell_lost(self)
   for _, subscription in pairs(self.subscriptions) do
-    for _, listener in ipairs(subscription.listeners) do
+    for _, listener in ipairs(listeners.all(subscription.listeners)) do
       self.dispatch.lost(listener)
     end
   end
@@ -281,10 +285,10 @@ end
 --- The client closes: no callback is called any more.
 local function silence_all(self)
   for _, subscription in pairs(self.subscriptions) do
-    silence(self, subscription, true)
+    silence(self, subscription, nil)
   end
   for _, subscription in pairs(self.retired) do
-    silence(self, subscription, true)
+    silence(self, subscription, nil)
   end
   self.subscriptions, self.retired = {}, {}
   tell_dispatch(self)

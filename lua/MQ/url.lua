@@ -12,6 +12,7 @@ local schemes = {
   mqtts = { protocol = "mqtt", tls = true },
   stomp = { protocol = "stomp" },
   stomps = { protocol = "stomp", tls = true },
+  ["stomp+ssl"] = { protocol = "stomp", tls = true },   -- what ActiveMQ calls the same
   ws = { protocol = "mqtt", websocket = true, port = 80 },
   wss = { protocol = "mqtt", websocket = true, port = 443, tls = true },
 }

@@ -7,6 +7,7 @@
 
 local Broker = require "spec.support.broker"
 local Process = require "spec.support.process"
+local make_certificates = require "spec.support.certificates"
 local sys = require "spec_sys"
 
 local RabbitMQ = { name = "rabbitmq", __name = "rabbitmq", start_limit = 90, stop_limit = 20 }
@@ -44,10 +45,21 @@ local function environment(self)
   }
 end
 
--- options: web = true (rabbitmq_web_mqtt and rabbitmq_web_stomp too); plugins = {"more"};
+-- STOMP with TLS, by a certificate in the broker's own directory, which lives as long as it.
+local function tls_listener(self, lines)
+  self.certificates = self.certificates or make_certificates(self.dir)
+  self.stomp_tls_port = Broker.free_port()
+  lines[#lines + 1] = "stomp.listeners.ssl.1 = 127.0.0.1:" .. self.stomp_tls_port
+  lines[#lines + 1] = "ssl_options.cacertfile = " .. self.certificates.ca
+  lines[#lines + 1] = "ssl_options.certfile = " .. self.certificates.cert
+  lines[#lines + 1] = "ssl_options.keyfile = " .. self.certificates.key
+  lines[#lines + 1] = "ssl_options.verify = verify_none"
+end
+
+-- options: web = true (rabbitmq_web_mqtt and rabbitmq_web_stomp too); tls = true (STOMP); plugins = {"more"};
 -- config = {["mqtt.prefetch"] = 10, "any other line"}; port (MQTT's).
--- Fields: mqtt_port stomp_port amqp_port, port (MQTT's), url (mqtt://), stomp_url, web_mqtt_port web_stomp_port, user
--- and password (guest, guest: nobody is let in without), pid dir node.
+-- Fields: mqtt_port stomp_port amqp_port, port (MQTT's), url (mqtt://), stomp_url, web_mqtt_port web_stomp_port,
+-- stomp_tls_port certificates, user and password (guest, guest), pid dir node.
 function RabbitMQ:configure(options)
   self.root = is_root()
   self.user, self.password = "guest", "guest"
@@ -73,6 +85,9 @@ function RabbitMQ:configure(options)
     lines[#lines + 1] = "web_stomp.tcp.port = " .. self.web_stomp_port
     plugins[#plugins + 1] = "rabbitmq_web_mqtt"
     plugins[#plugins + 1] = "rabbitmq_web_stomp"
+  end
+  if options.tls then
+    tls_listener(self, lines)
   end
   Broker.settings(lines, options.config, "%s = %s")
   Broker.settings(plugins, options.plugins)

@@ -1,7 +1,7 @@
 //! The only code that knows Lua: `MQ.core`, the surface that `lua/MQ/*.lua` is built on.
 //!
-//! `port.next`, `client.publish` and `client.acknowledge`, called for every message, are raw C functions ([`raw`]);
-//! everything else goes through mlua's safe API.
+//! `port.next`, `client.publish`, `client.acknowledge` and `headers`, called for every message, are raw C functions
+//! ([`raw`]); everything else goes through mlua's safe API.
 
 #[cfg(feature = "broker")]
 mod broker;
@@ -24,6 +24,7 @@ pub(crate) fn module(lua: &Lua) -> LuaResult<LuaTable> {
     core.set("version", env!("CARGO_PKG_VERSION"))?;
     core.set("port", lua.create_function(|lua, ()| port::current(lua))?)?;
     core.set("client", lua.create_function(client::create)?)?;
+    core.set("headers", raw::headers_function(lua)?)?;
     #[cfg(feature = "broker")]
     {
         core.set("broker", lua.create_function(broker::create)?)?;

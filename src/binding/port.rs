@@ -2,6 +2,7 @@
 
 use super::raw;
 use crate::error::Code;
+use crate::io::alarm;
 use crate::io::port::{Delivery, Port};
 use crate::io::waiter::Waiter;
 use crate::message::{Meta, Record, State, Value};
@@ -10,6 +11,10 @@ use mlua::{AnyUserData, UserData, UserDataFields, UserDataMethods};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Rings after this many seconds at the latest; whoever set a later alarm sets it again.
+const LONGEST_ALARM: f64 = 86_400.0;
 
 /// Where the registry of a Lua state keeps its port.
 const REGISTRY_KEY: &str = "MQ.port";
@@ -45,6 +50,8 @@ pub(super) enum Pulled {
         source: *const [u8],
         payload: *const [u8],
         meta: Option<*const Meta>,
+        /// Packed; see [`crate::message::unpack`].
+        headers: *const [u8],
     },
     Answered {
         ticket: u64,
@@ -104,6 +111,7 @@ impl Consumer {
                 source: cut(*source),
                 payload: cut(*payload),
                 meta: None,
+                headers: &[],
             },
             Record::RichMessage {
                 key,
@@ -115,6 +123,7 @@ impl Consumer {
                 source: cut(*source),
                 payload: cut(*payload),
                 meta: Some(meta),
+                headers: cut(meta.headers),
             },
             Record::Answered { ticket, detail } => Pulled::Answered {
                 ticket: *ticket,
@@ -253,6 +262,27 @@ impl UserData for Handle {
             Ok(())
         });
         methods.add_method("fd", |_, this, ()| Ok(this.consumer.port().fd()));
+        // Makes the descriptor readable until `hush`: at once, or after so many seconds.
+        methods.add_method("ring", |_, this, seconds: Option<f64>| {
+            let port = this.consumer.port();
+            if !port.is_ours() {
+                return Ok(());
+            }
+            match seconds.filter(|seconds| *seconds > 0.0) {
+                None => port.ring(),
+                Some(seconds) => {
+                    alarm::set(port, Duration::from_secs_f64(seconds.min(LONGEST_ALARM)))?;
+                }
+            }
+            Ok(())
+        });
+        methods.add_method("hush", |_, this, ()| {
+            let port = this.consumer.port();
+            if port.is_ours() {
+                port.hush();
+            }
+            Ok(())
+        });
     }
 }
 

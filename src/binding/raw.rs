@@ -1,4 +1,4 @@
-//! The three functions that Lua calls for every message, written against Lua's C API: mlua's safe
+//! The functions that Lua calls for every message, written against Lua's C API: mlua's safe
 //! values cost twice as much as all the rest of a message.
 //!
 //! The rules that make the `unsafe` here sound:
@@ -14,7 +14,7 @@
 
 use super::client::Client;
 use super::port::{Consumer, Pulled};
-use crate::message::{Meta, Value, Verdict};
+use crate::message::{unpack, Meta, Value, Verdict};
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::{Lua, LuaFunction, LuaResult};
 use std::ffi::{c_char, c_int};
@@ -42,6 +42,24 @@ pub(super) fn publish_function(lua: &Lua, client: Rc<Client>) -> LuaResult<LuaFu
 /// `client.acknowledge`.
 pub(super) fn acknowledge_function(lua: &Lua, client: Rc<Client>) -> LuaResult<LuaFunction> {
     closure(lua, client, acknowledge)
+}
+
+/// `core.headers`: a table of what a message's headers are packed in.
+pub(super) fn headers_function(lua: &Lua) -> LuaResult<LuaFunction> {
+    // SAFETY: runs in protected mode; pushes one value.
+    unsafe { lua.exec_raw((), |state| ffi::lua_pushcclosure(state, headers, 0)) }
+}
+
+unsafe extern "C-unwind" fn headers(state: *mut lua_State) -> c_int {
+    // SAFETY: the string stays on the stack, and with it its bytes; nothing here has a destructor.
+    // Whatever the bytes are, `unpack` stays within them.
+    unsafe {
+        match string(state, 1) {
+            Some(packed) => push_headers(state, packed),
+            None => ffi::lua_pushnil(state),
+        }
+    }
+    1
 }
 
 /// A C function whose first upvalue is a userdata that owns `object`.
@@ -120,13 +138,14 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 source,
                 payload,
                 meta,
+                headers,
             } => {
                 push_whole(state, key);
                 push_bytes(state, source);
                 push_bytes(state, payload);
                 match meta {
                     None => 3,
-                    Some(meta) => push_meta(state, &*meta),
+                    Some(meta) => push_meta(state, &*meta, &*headers),
                 }
             }
             Pulled::Answered { ticket, detail } => {
@@ -276,15 +295,36 @@ unsafe fn push_whole(state: *mut lua_State, n: u64) {
 }
 
 /// Pushes flags, id and the rest behind source and payload; how many values that makes in all.
-unsafe fn push_meta(state: *mut lua_State, meta: &Meta) -> c_int {
+unsafe fn push_meta(state: *mut lua_State, meta: &Meta, headers: &[u8]) -> c_int {
     // SAFETY: a reference and plain numbers; nothing to drop when Lua raises.
     unsafe {
         ffi::lua_pushinteger(state, meta.flags as ffi::lua_Integer);
         push_whole(state, meta.id);
-        let Some(extra) = &meta.extra else { return 5 };
-        push_value(state, extra);
+        match &meta.extra {
+            Some(extra) => push_value(state, extra),
+            None if headers.is_empty() => return 5,
+            None if meta.packed => push_bytes(state, headers),
+            None => push_headers(state, headers),
+        }
     }
     6
+}
+
+/// Pushes a table of packed headers.
+unsafe fn push_headers(state: *mut lua_State, mut headers: &[u8]) {
+    let (mut rest, mut count) = (headers, 0);
+    while unpack(&mut rest).is_some() {
+        count += 1;
+    }
+    // SAFETY: borrows only. Three values above the five of a message: Lua guarantees twenty.
+    unsafe {
+        ffi::lua_createtable(state, 0, count);
+        while let Some((name, value)) = unpack(&mut headers) {
+            push_bytes(state, name);
+            push_bytes(state, value);
+            ffi::lua_rawset(state, -3);
+        }
+    }
 }
 
 unsafe fn push_value(state: *mut lua_State, value: &Value) {

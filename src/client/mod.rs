@@ -1,11 +1,19 @@
 //! What the protocols mean to a client: one session type a protocol, all commanded through
 //! [`crate::message`]. No sockets, no clock, no Lua.
 
+#[cfg(any(feature = "mqtt", feature = "stomp"))]
+mod gather;
+#[cfg(any(feature = "mqtt", feature = "stomp"))]
+mod in_flight;
 pub mod ledger;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
 pub mod outbox;
 pub mod redis;
+#[cfg(any(feature = "mqtt", feature = "stomp"))]
+mod sender;
+#[cfg(feature = "stomp")]
+pub mod stomp;
 pub mod subscriptions;
 mod told;
 
@@ -23,6 +31,8 @@ pub fn create(protocol: &str, options: &Value) -> Result<Box<dyn Client>, Error>
         #[cfg(feature = "mqtt")]
         "mqtt" => Ok(Box::new(mqtt::Mqtt::new(mqtt::Options::parse(options)?))),
         "redis" => Ok(Box::new(redis::Redis::new(redis::Options::parse(options)?))),
+        #[cfg(feature = "stomp")]
+        "stomp" => Ok(Box::new(stomp::Stomp::new(stomp::Options::parse(options)?))),
         other => Err(Error::invalid(format!(
             "this build of MQ has no {other}; build it with `make build`, which leaves nothing out"
         ))),

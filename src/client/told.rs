@@ -31,7 +31,7 @@ pub(super) fn too_large(payload: usize, max_queue_bytes: usize) -> Error {
 }
 
 /// A name as an error shows it: in quotation marks, and not for pages.
-#[cfg(feature = "mqtt")]
+#[cfg(any(feature = "mqtt", feature = "stomp"))]
 pub(super) fn quoted(name: &[u8]) -> String {
     const MOST: usize = 80;
     let name = String::from_utf8_lossy(name);

@@ -3,4 +3,5 @@
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
 pub mod resp;
+#[cfg(feature = "stomp")]
 pub mod stomp;

@@ -1,6 +1,7 @@
 //! The only code that knows tokio, sockets and clocks. It drives [`crate::session`] state
 //! machines without knowing what their frames mean, and knows nothing of Lua.
 
+pub mod alarm;
 pub mod backoff;
 pub mod clock;
 mod connection;

@@ -1,7 +1,9 @@
 //! Where events of all clients of one Lua state meet their consumer: the runtime thread appends,
 //! the Lua thread takes everything at once.
 //!
-//! The consumer is woken only when it has found nothing and said so by taking nothing.
+//! The consumer is woken only when it has found nothing and said so by taking nothing. From then on
+//! the descriptor stays readable until it finds nothing again: a host that watches it has not seen
+//! to everything before.
 
 use super::fork;
 use super::wakeup::{Wakeup, Woken};
@@ -86,8 +88,10 @@ struct Shared {
     delivery: Delivery,
     /// The consumer has found nothing: the next event wakes it.
     parked: bool,
-    /// The descriptor is readable.
+    /// The descriptor is readable, for there are events, ...
     signalled: bool,
+    /// ... or because somebody has rung.
+    rung: bool,
     /// Nobody will take anything any more.
     closed: bool,
 }
@@ -168,23 +172,43 @@ impl Port {
             // Under the lock: a consumer that clears the descriptor must not be overtaken by a
             // wake that belongs to what it has taken already.
             if wake {
-                shared.signalled = true;
-                self.wakeup.wake();
+                self.show(&mut shared, |shared| shared.signalled = true);
             }
         }
     }
 
     /// Takes all events into `delivery`, whose own have been consumed. False: there are none, and
-    /// the descriptor becomes readable when there are.
+    /// the descriptor, which is not readable now, becomes so when there are.
     pub fn take(&self, delivery: &mut Delivery) -> bool {
         delivery.settle();
         let mut shared = self.lock();
         std::mem::swap(&mut shared.delivery, delivery);
         shared.parked = delivery.batch.is_empty();
-        if std::mem::take(&mut shared.signalled) {
-            self.wakeup.clear();
+        if shared.parked {
+            self.show(&mut shared, |shared| shared.signalled = false);
         }
         !shared.parked
+    }
+
+    /// Makes the descriptor readable until [`Port::hush`].
+    pub fn ring(&self) {
+        self.show(&mut self.lock(), |shared| shared.rung = true);
+    }
+
+    /// Takes [`Port::ring`] back. The descriptor stays readable where there are events.
+    pub fn hush(&self) {
+        self.show(&mut self.lock(), |shared| shared.rung = false);
+    }
+
+    /// Makes a change, and the descriptor readable or not as that demands.
+    fn show(&self, shared: &mut Shared, change: impl FnOnce(&mut Shared)) {
+        let before = shared.signalled || shared.rung;
+        change(shared);
+        match (before, shared.signalled || shared.rung) {
+            (false, true) => self.wakeup.wake(),
+            (true, false) => self.wakeup.clear(),
+            _ => {}
+        }
     }
 
     /// Says that the consumer is about to wait: the next event makes the descriptor readable.
@@ -218,13 +242,91 @@ impl Port {
         delivery.settle();
     }
 
-    /// The descriptor that tells of events.
+    /// The descriptor that tells of events, from now on.
     pub fn fd(&self) -> i32 {
+        if !self.park() {
+            self.show(&mut self.lock(), |shared| shared.signalled = true);
+        }
         self.wakeup.fd()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         // No call under this lock leaves it half changed.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Source(Backlog);
+
+    impl Producer for Source {
+        fn backlog(&self) -> &Backlog {
+            &self.0
+        }
+        fn consumed(&self) {}
+    }
+
+    fn is_readable(port: &Port) -> bool {
+        port.wait(&[], Some(Duration::ZERO)) == Woken::Wakeup
+    }
+
+    fn deliver(port: &Port, source: &Arc<Source>) {
+        let mut batch = Batch::for_client(1, 10);
+        batch.push_message(1, b"channel", b"payload");
+        port.deliver(source, &mut batch);
+    }
+
+    #[test]
+    fn the_descriptor_is_readable_until_the_consumer_finds_nothing() -> io::Result<()> {
+        let (port, source) = (Port::new()?, Arc::new(Source::default()));
+        let mut delivery = Delivery::default();
+        port.fd();
+        assert!(!is_readable(&port));
+        deliver(&port, &source);
+        assert!(is_readable(&port));
+        // It may be kept in the middle of what it has taken.
+        assert!(port.take(&mut delivery));
+        assert!(is_readable(&port));
+        deliver(&port, &source);
+        assert!(port.take(&mut delivery));
+        assert!(is_readable(&port));
+        assert!(!port.take(&mut delivery));
+        assert!(!is_readable(&port));
+        deliver(&port, &source);
+        assert!(is_readable(&port));
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_asks_for_the_descriptor_late_has_missed_nothing() -> io::Result<()> {
+        let (port, source) = (Port::new()?, Arc::new(Source::default()));
+        deliver(&port, &source);
+        assert!(!is_readable(&port));
+        port.fd();
+        assert!(is_readable(&port));
+        Ok(())
+    }
+
+    #[test]
+    fn a_ring_and_events_do_not_hide_each_other() -> io::Result<()> {
+        let (port, source) = (Port::new()?, Arc::new(Source::default()));
+        let mut delivery = Delivery::default();
+        port.fd();
+        port.ring();
+        deliver(&port, &source);
+        assert!(port.take(&mut delivery));
+        assert!(!port.take(&mut delivery));
+        assert!(is_readable(&port), "it has been rung");
+        deliver(&port, &source);
+        port.hush();
+        assert!(is_readable(&port), "there are events");
+        assert!(port.take(&mut delivery));
+        assert!(!port.take(&mut delivery));
+        assert!(!is_readable(&port));
+        Ok(())
     }
 }

@@ -197,10 +197,11 @@ impl<H: Hub> Pump<'_, H> {
         if self.hub.cut_off().is_some_and(|at| at <= now) {
             return Err(Ending::CutOff);
         }
+        let mut reader = connection.reader();
+        // Once nobody else reads: what another reader has found comes before the end of the stream.
         if let Some(ending) = connection.take_ending() {
             return Err(ending);
         }
-        let mut reader = connection.reader();
         let read = self.read(cx, &mut reader, now)?;
         let mut writer = connection.writer();
         let step = match step(self.hub, &mut reader, &mut writer, read, now) {

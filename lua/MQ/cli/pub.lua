@@ -6,15 +6,16 @@ local cli = require "MQ.cli"
 local terminal = require "MQ.terminal"
 
 local help = [[
-usage: mq pub [--json] [--lines] [--qos N] [--retain] URL PATTERN [DATA|-]
+usage: mq pub [--json] [--lines] [--qos N] [--retain] [--header NAME=VALUE]… URL PATTERN [DATA|-]
 
 Publishes DATA, or what is read from standard input, as one message, and prints how many received it where the
 broker tells.
 
-  --lines      each line of standard input is a message; prints how many were sent
-  --qos N      MQTT: the quality of service, 0, 1 (unless told) or 2
-  --retain     MQTT: the broker keeps the message for later subscribers
-  --json       prints a JSON object: {"receivers":…} or {"failed":…,"sent":…}
+  --lines               each line of standard input is a message; prints how many were sent
+  --qos N               MQTT: the quality of service, 0, 1 (unless told) or 2
+  --retain              MQTT: the broker keeps the message for later subscribers
+  --header NAME=VALUE   STOMP: one more header
+  --json                prints a JSON object: {"receivers":…} or {"failed":…,"sent":…}
 ]]
 
 local function complain(text)
@@ -73,6 +74,7 @@ end
 local function main(arguments)
   local given, rest = cli.parse(arguments, {
     ["--json"] = true, ["--lines"] = true, ["--qos"] = cli.qos, ["--retain"] = true,
+    ["--header"] = cli.pairs(),
   })
   if not given then
     return 2, rest
@@ -88,7 +90,7 @@ local function main(arguments)
       return 2
     end
     local opt, problem = cli.options(mq, mq.protocol.publish_options, {
-      qos = given["--qos"], retain = given["--retain"],
+      qos = given["--qos"], retain = given["--retain"], header = given["--header"],
     })
     if problem then
       complain(problem)

@@ -6,15 +6,16 @@ local cli = require "MQ.cli"
 local terminal = require "MQ.terminal"
 
 local help = [[
-usage: mq sub [--json] [--exact] [--qos N] [--count N] URL PATTERN…
+usage: mq sub [--json] [--exact] [--qos N] [--header NAME=VALUE]… [--count N] URL PATTERN…
 
 Prints each message that matches: its source, a tab, its payload. Ends with Ctrl-C (exit code 130).
 
-  --json       a JSON object a line: {"payload":…,"pattern":…,"source":…,"time":…,"type":…}; a payload that is no UTF-8
-               text is in "payload_base64" instead
-  --exact      Redis: each PATTERN is a name, not a pattern
-  --qos N      MQTT: the quality of service, 0, 1 (unless told) or 2
-  --count N    ends after N messages
+  --json                a JSON object a line: {"payload":…,"pattern":…,"source":…,"time":…,"type":…}; a payload that is
+                        no UTF-8 text is in "payload_base64" instead
+  --exact               Redis: each PATTERN is a name, not a pattern
+  --qos N               MQTT: the quality of service, 0, 1 (unless told) or 2
+  --header NAME=VALUE   STOMP: one more header of the subscription
+  --count N             ends after N messages
 ]]
 
 local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -40,10 +41,18 @@ local function base64(bytes)
   return table.concat(out)
 end
 
+local put   -- forward: headers hold values of their own
+
 -- JSON holds text only: what does not come back as it went in is written in base64.
-local function put(object, name, value)
+function put(object, name, value)
   local ok, text = pcall(core.json_encode, value)
-  if type(value) ~= "string" or (ok and core.json_decode(text) == value) then
+  if type(value) == "table" and not ok then
+    local inner = {}
+    for key, each in pairs(value) do
+      put(inner, key, each)
+    end
+    object[name] = inner
+  elseif type(value) ~= "string" or (ok and core.json_decode(text) == value) then
     object[name] = value
   else
     object[name .. "_base64"] = base64(value)
@@ -91,11 +100,15 @@ local function subscribe(given, rest)
     return 2
   end
   local opt, problem = cli.options(mq, mq.protocol.subscribe_options, {
-    exact = given["--exact"], qos = given["--qos"],
+    exact = given["--exact"], qos = given["--qos"], header = given["--header"],
   })
   if problem then
     note(problem)
     return 2
+  end
+  if mq.protocol.acknowledges then
+    opt = opt or {}
+    opt.ack = "manual"   -- what comes behind the last one that is printed stays with the broker
   end
   local ended = false
   local function print_message(msg)
@@ -107,6 +120,9 @@ local function subscribe(given, rest)
       io.write(to_json(msg), "\n")
     else
       io.write(msg.source, "\t", msg.payload, "\n")
+    end
+    if msg.ack then
+      msg:ack()
     end
     count = count + 1
     if count == given["--count"] then
@@ -138,6 +154,7 @@ end
 local function main(arguments)
   local given, rest = cli.parse(arguments, {
     ["--json"] = true, ["--exact"] = true, ["--qos"] = cli.qos, ["--count"] = cli.count,
+    ["--header"] = cli.pairs(),
   })
   if not given then
     return 2, rest

@@ -4,108 +4,22 @@
 --
 -- A turn: the timers that are due, every coroutine that is ready by then, and the watchers when there is something for
 -- them; it blocks when no coroutine is ready. run() ends when nothing is left that could wake anything.
---
--- A coroutine that the program made itself (coroutine.create, coroutine.wrap) may wait here too: whoever resumed it
--- sees it yield, and the loop resumes it directly when its answer is there.
 
-local compat = require "MQ.compat"
+local coroutines = require "MQ.ready"
 local timers = require "MQ.timers"
 
-local create, resume, status, yield = coroutine.create, coroutine.resume, coroutine.status, coroutine.yield
-local close_coroutine = coroutine.close
-local pack, unpack, yieldable, interrupted = compat.pack, compat.unpack, compat.yieldable, compat.interrupted
-
-local PARK = {}            -- what a parked coroutine yields: tells a park from a coroutine's own yield
 local DEEPEST = 40         -- loops inside loops: each takes some of the 200 C calls that Lua allows
 
 local function new(clock)
   local now, wait = clock.now, clock.wait
 
-  local ready, arguments, head, tail = {}, {}, 1, 0
-  -- Spawned and not ended: a task is no garbage while it waits.
-  local tasks = {}   -- luacheck: ignore 241
-  local guards = setmetatable({}, { __mode = "k" })
   local heap = timers.new()
   local watchers = {}
   local depth, runs = 0, 0                               -- loops on the stack; those of them that are run()
 
   local loop = { name = "own" }
-
-  local function unpark(co, ...)
-    tail = tail + 1
-    ready[tail] = co
-    if select("#", ...) > 0 then
-      arguments[tail] = pack(...)
-    end
-  end
-
-  local function park()
-    return yield(PARK)
-  end
-
-  local function spawn(fn, ...)
-    local co = create(fn)
-    tasks[co] = true
-    unpark(co, ...)
-    return co
-  end
-
-  local function died(co, err)
-    -- LuaJIT raises the interpreter's interrupt in whichever coroutine runs; it is meant for the program.
-    if interrupted(err) then
-      error(err, 0)
-    end
-    local traceback = debug.traceback(co, tostring(err))
-    if close_coroutine then
-      close_coroutine(co)
-    end
-    local guard = guards[co]
-    if guard then
-      guard(co, err, traceback)
-    else
-      loop.on_error(co, traceback, err)
-    end
-  end
-
-  local function step(co, values)
-    -- It may have ended, or have been resumed by somebody else, since it was made ready.
-    local state = status(co)
-    if state ~= "suspended" then
-      if state == "dead" then
-        tasks[co] = nil
-      end
-      return
-    end
-    local ok, yielded
-    if values then
-      ok, yielded = resume(co, unpack(values, 1, values.n))
-    else
-      ok, yielded = resume(co)
-    end
-    if yielded ~= PARK and status(co) == "dead" then
-      tasks[co] = nil
-      if not ok then
-        died(co, yielded)
-      end
-    end
-  end
-
-  -- `head` and `tail` belong to every loop on the stack, so that one inside another goes on where this one is.
-  local function run_ready()
-    local last = tail
-    while head <= last and head <= tail do
-      local co, values = ready[head], arguments[head]
-      ready[head] = nil
-      if values then
-        arguments[head] = nil
-      end
-      head = head + 1
-      if head > tail then
-        head, tail, last = 1, 0, 0
-      end
-      step(co, values)
-    end
-  end
+  local run_ready, any_ready = coroutines.new(loop)
+  local spawn, park, unpark, running = loop.spawn, loop.park, loop.unpark, loop.running
 
   local function run_due()
     local time, newest = now(), heap.sequence
@@ -141,9 +55,9 @@ local function new(clock)
     end
   end
 
-  local function announce(running)
+  local function announce(runs_now)
     for _, watcher in ipairs(watchers) do
-      watcher.state.running(running)
+      watcher.state.running(runs_now)
     end
   end
 
@@ -158,7 +72,7 @@ local function new(clock)
         return true
       end
       local seconds
-      if head <= tail then
+      if any_ready() then
         seconds = 0
       elseif heap[1] then
         seconds = math.max(heap[1].at - now(), 0)
@@ -244,7 +158,7 @@ local function new(clock)
     if type(seconds) ~= "number" then
       error("loop.sleep: seconds must be a number (got " .. type(seconds) .. ")", 2)
     end
-    local co = yieldable()
+    local co = running()
     local entry = { co = co, fire = fire_sleeper }
     if not co then
       entry.fire = function()
@@ -269,12 +183,6 @@ local function new(clock)
         error("loop.sleep: " .. err, 2)
       end
     end
-  end
-
-  function loop.guard(guard, fn, ...)
-    local co = spawn(fn, ...)
-    guards[co] = guard
-    return co
   end
 
   function loop.watch(_, fn, state)
@@ -311,7 +219,6 @@ local function new(clock)
     return enter(done)
   end
 
-  loop.spawn, loop.park, loop.unpark, loop.running = spawn, park, unpark, yieldable
   loop.now = now
   loop.new = new     -- another loop with another clock
 

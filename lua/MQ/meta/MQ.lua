@@ -16,13 +16,15 @@
 ---@class MQ
 ---@field redis MQ.redis          # loaded when it is first used
 ---@field mqtt MQ.mqtt            # the same
+---@field stomp MQ.stomp          # the same
 ---@field broker MQ.broker        # the same
 ---@field loop MQ.Loop            # the loop of this program
 ---@field _VERSION string
 local MQ = {}
 
 ---Makes a client from a URL: `redis://user:password@host:6379/0?timeout=5`, `rediss://…`, `unix:///run/redis.sock`,
----`mqtt://user:password@host:1883?client_id=x`, `mqtts://…`, `ws://host/path` and `wss://…` (MQTT over WebSocket).
+---`mqtt://user:password@host:1883?client_id=x`, `mqtts://…`, `stomp://user:password@host:61613/vhost`, `stomps://…`,
+---`ws://host/path` and `wss://…` (MQTT over WebSocket; STOMP with `?protocol=stomp`).
 ---A wrong URL or option raises at the caller's line.
 ---@param url string
 ---@param options? table       # options that no URL can hold; they win
@@ -32,7 +34,7 @@ local MQ = {}
 function MQ.connect(url, options) end
 
 ---Chooses the host loop, before the first client is made. A name that there is not raises.
----@param name "own"
+---@param name "own"|"cf"|"copas"|"cqueues"|"luv"|"nvim"|"tarantool"
 ---@return MQ.Loop
 function MQ.use(name) end
 

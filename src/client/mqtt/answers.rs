@@ -77,7 +77,7 @@ impl Mqtt {
             let told = handshake::told(ack.reason, ack.properties);
             let code = Code::Refused;
             let error = Error::new(code, format!("the broker refused the message: {told}"));
-            self.fail_sender(sender, 1, &error, events);
+            sender.fail(&error, &mut self.ledger, events);
             return;
         }
         match sender {
@@ -88,8 +88,7 @@ impl Mqtt {
                 };
                 events.answer(ticket, detail);
             }
-            Sender::Post(epoch) => self.ledger.succeed(epoch, 1, events),
-            Sender::Nobody => {}
+            other => other.succeed(&mut self.ledger, events),
         }
     }
 

@@ -308,6 +308,8 @@ impl Mqtt {
             let meta = Meta {
                 flags,
                 id,
+                headers: 0,
+                packed: false,
                 extra: extra.clone(),
             };
             events.push_rich(*key, name.as_bytes(), publish.payload, meta);
@@ -348,6 +350,8 @@ impl Mqtt {
             let meta = Meta {
                 flags: stray.flags,
                 id: stray.delivery,
+                headers: 0,
+                packed: false,
                 extra: stray.extra,
             };
             events.push_rich(key, stray.topic.as_bytes(), &stray.payload, meta);

@@ -23,8 +23,10 @@ mod timers;
 
 pub use options::Options;
 
+use crate::client::gather::Gather;
 use crate::client::ledger::Ledger;
 use crate::client::outbox::Outbox;
+use crate::client::sender::{Sender, Written};
 use crate::client::{earliest, told};
 use crate::codec::mqtt::{Decoder, Reason, Role, Version};
 use crate::error::{Code, Error};
@@ -33,9 +35,9 @@ use crate::session::{Client, Counters, Detour, Patience, Session};
 use arrivals::Arrivals;
 use bytes::{Buf, BytesMut};
 use handshake::Broker;
-use in_flight::{Due, InFlight, Sender};
+use in_flight::{Due, InFlight};
 use inbound::InboundAliases;
-use outbound::{OutboundAliases, Written};
+use outbound::OutboundAliases;
 use routes::Routes;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -90,10 +92,8 @@ pub struct Mqtt {
     /// PUBRELs, and how many: those may wait for each other.
     releases: BytesMut,
     released: usize,
-    /// Until when messages and PUBRELs are held back; see `outbound`.
-    held_until: Option<Instant>,
-    /// How many times in a row that was in vain.
-    futile: u8,
+    /// Holds messages and PUBRELs back.
+    gather: Gather,
     outbox: Outbox,
     in_flight: InFlight,
     /// What is in flight was sent on an earlier connection of the same session.
@@ -159,9 +159,6 @@ enum Knows {
 /// Bytes of a short acknowledgement.
 const ANSWER: usize = 4;
 
-/// See [`Mqtt::patience`].
-const RUSH: usize = 256;
-
 /// Brokers that send us from one to the other are followed so far.
 const REDIRECTS: u32 = 5;
 
@@ -188,8 +185,7 @@ impl Mqtt {
             control: BytesMut::new(),
             releases: BytesMut::new(),
             released: 0,
-            held_until: None,
-            futile: 0,
+            gather: Gather::default(),
             outbox: Outbox::default(),
             in_flight: InFlight::default(),
             dup: false,
@@ -310,7 +306,7 @@ impl Session for Mqtt {
             return;
         }
         if out.is_empty() {
-            self.settle_written(events);
+            self.written.settle(&mut self.ledger, events);
         }
         let before = out.len();
         if !self.said_goodbye {
@@ -349,7 +345,7 @@ impl Session for Mqtt {
             self.routes.subscriptions.deadline(),
             self.strays.deadline(),
             self.ping_deadline(),
-            self.held_until,
+            self.gather.deadline(),
             self.silence_deadline(),
         ]
         .into_iter()
@@ -385,15 +381,13 @@ impl Session for Mqtt {
         self.control = BytesMut::new();
         self.releases = BytesMut::new();
         self.released = 0;
-        self.held_until = None;
-        self.futile = 0;
+        self.gather = Gather::default();
         self.stalled = false;
         self.trouble = Some(cause.clone());
         self.outbound_aliases.clear();
         self.inbound_aliases.clear();
-        for (sender, count) in self.written.drain() {
-            self.fail_sender(sender, count, &told::lost(cause), events);
-        }
+        self.written
+            .fail(&told::lost(cause), &mut self.ledger, events);
         // Without the connection these await no answer; subscriptions are asked for anew.
         self.in_flight.change(|due| match due {
             Due::SubAck(_) | Due::UnsubAck(_) => Due::Nothing,
@@ -443,16 +437,8 @@ impl Session for Mqtt {
         if emits.is_some() || !self.routes.subscriptions.is_empty() {
             return Patience::None;
         }
-        match self.in_flight.sent_here() {
-            // They keep the broker busy for a millisecond or more.
-            RUSH.. => Patience::Millisecond,
-            // Until so many answers have come that the next messages leave.
-            _ if self.is_rush() => {
-                let missing = (self.window() / 2).saturating_sub(self.held()).max(1);
-                Patience::Bytes((missing * ANSWER) as u16)
-            }
-            _ => Patience::None,
-        }
+        let sent_here = self.in_flight.sent_here();
+        self.gather.patience(self.traffic(), sent_here, ANSWER)
     }
 
     fn finished(&self) -> bool {
@@ -542,7 +528,7 @@ impl Client for Mqtt {
         Counters {
             queued: self.outbox.len() as u64,
             queued_bytes: self.outbox.byte_len() as u64,
-            in_flight: (self.in_flight.publishes() + self.written.len()) as u64,
+            in_flight: (self.in_flight.messages() + self.written.len()) as u64,
             ..self.counters
         }
     }

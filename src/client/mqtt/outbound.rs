@@ -3,26 +3,20 @@
 
 use super::answers::release;
 use super::{aliases, Batch, Due, Mqtt, Sender};
+use crate::client::gather::Traffic;
 use crate::client::ledger::Epoch;
 use crate::client::outbox::Overflow;
 use crate::client::told;
 use crate::codec::mqtt::{topic, Place, Properties, Publish as Packet, Qos, Reason, Version};
 use crate::error::{Code, Error};
-use crate::message::{Publish, State, Value};
+use crate::message::{Publish, State};
 use bytes::{BufMut, BytesMut};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(super) use aliases::Outbound as OutboundAliases;
 
 /// Bytes handed to the transport at a time: enough to keep it busy.
 const CHUNK: usize = 64 * 1024;
-
-/// See [`Mqtt::holds_back`].
-const GATHER: Duration = Duration::from_millis(1);
-const SMALLEST_RUSH: usize = 8;
-
-/// So many times in a row in vain, and a connection is not gathered for any more.
-const FUTILE: u8 = 3;
 
 /// The flags of [`Publish`]: two bits of QoS, which count where [`HAS_QOS`] is set, and RETAIN.
 const QOS: u32 = 3;
@@ -65,33 +59,6 @@ impl<'a> Stored<'a> {
         frame
             .first_chunk()
             .map_or(0, |bytes| Epoch::from_be_bytes(*bytes))
-    }
-}
-
-/// Messages of QoS 0 that are in the out-buffer: their senders are told once it is written.
-#[derive(Debug, Default)]
-pub(super) struct Written {
-    /// Runs of posts of the same epoch are one entry.
-    senders: Vec<(Sender, u64)>,
-    count: usize,
-}
-
-impl Written {
-    fn push(&mut self, sender: Sender) {
-        self.count += 1;
-        match self.senders.last_mut() {
-            Some((last @ Sender::Post(_), count)) if *last == sender => *count += 1,
-            _ => self.senders.push((sender, 1)),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.count
-    }
-
-    pub(super) fn drain(&mut self) -> Vec<(Sender, u64)> {
-        self.count = 0;
-        std::mem::take(&mut self.senders)
     }
 }
 
@@ -159,7 +126,7 @@ impl Mqtt {
 
     /// Messages that are accepted and have no answer.
     pub(super) fn unfinished(&self) -> usize {
-        self.outbox.len() + self.in_flight.publishes() + self.written.len()
+        self.outbox.len() + self.in_flight.messages() + self.written.len()
     }
 
     /// Makes room for one more message, or says that there is none.
@@ -173,7 +140,7 @@ impl Mqtt {
                 if let Some(sender) = oldest {
                     self.outbox.drop_oldest();
                     self.counters.dropped += 1;
-                    self.fail_sender(sender, 1, &told::dropped(), events);
+                    sender.fail(&told::dropped(), &mut self.ledger, events);
                     return Ok(());
                 }
             }
@@ -216,7 +183,8 @@ impl Mqtt {
                 self.control = BytesMut::new();
             }
         }
-        if self.holds_back(now) {
+        let (traffic, last_sent) = (self.traffic(), self.clock.map(|clock| clock.last_sent));
+        if last_sent.is_some_and(|at| self.gather.holds_back(now, at, traffic)) {
             return;
         }
         out.unsplit(std::mem::take(&mut self.releases));
@@ -231,37 +199,14 @@ impl Mqtt {
         }
     }
 
-    /// Whether what the last answers allow to be sent is held back, so that more of it leaves at
-    /// once: a system call for each would cost more than all the rest. Only in a rush of messages,
-    /// as long as the broker has half of the window to work on, and for a millisecond.
-    fn holds_back(&mut self, now: Instant) -> bool {
-        self.held_until = None;
-        let held = self.held();
-        let Some(clock) = self.clock.filter(|_| held > 0 && self.is_rush()) else {
-            return false;
-        };
-        let until = clock.last_sent + GATHER;
-        if held < self.window() / 2 && now < until {
-            self.held_until = Some(until);
-            return true;
-        }
-        // A broker that keeps its answers back (Nagle's algorithm) waits for what is held.
-        self.futile = match now < until {
-            true => 0,
-            false => self.futile + 1,
-        };
-        false
-    }
-
-    /// How many packets the broker's answers allow to be sent.
-    pub(super) fn held(&self) -> usize {
-        self.window().saturating_sub(self.in_flight.sent_here()) + self.released
-    }
-
-    /// More waits than the broker takes at a time.
-    pub(super) fn is_rush(&self) -> bool {
+    /// What is under way on this connection.
+    pub(super) fn traffic(&self) -> Traffic {
         let window = self.window();
-        self.futile < FUTILE && window >= SMALLEST_RUSH && self.outbox.len() >= window
+        Traffic {
+            window,
+            held: window.saturating_sub(self.in_flight.sent_here()) + self.released,
+            queued: self.outbox.len(),
+        }
     }
 
     /// How many publishes may be in flight.
@@ -301,7 +246,7 @@ impl Mqtt {
                         // It may be another broker than the one that would have taken it.
                         if let Err(error) = self.broker.takes(&message, version) {
                             self.in_flight.set_due(identifier, Due::Nothing);
-                            self.fail_sender(sender, 1, &error, events);
+                            sender.fail(&error, &mut self.ledger, events);
                             continue;
                         }
                         let aliases = &mut self.outbound_aliases;
@@ -330,7 +275,7 @@ impl Mqtt {
             };
             if let Err(error) = self.broker.takes(&message, self.version) {
                 self.outbox.drop_oldest();
-                self.fail_sender(sender, 1, &error, events);
+                sender.fail(&error, &mut self.ledger, events);
                 continue;
             }
             let window = match message.qos {
@@ -371,43 +316,6 @@ impl Mqtt {
         }
     }
 
-    /// The out-buffer is written: so are the messages of QoS 0 that were in it.
-    pub(super) fn settle_written(&mut self, events: &mut Batch) {
-        if self.written.len() == 0 {
-            return;
-        }
-        self.written.count = 0;
-        let mut senders = std::mem::take(&mut self.written.senders);
-        for (sender, count) in senders.drain(..) {
-            match sender {
-                Sender::Emit(ticket) => events.answer(ticket, Value::Nil),
-                Sender::Post(epoch) => self.ledger.succeed(epoch, count, events),
-                Sender::Nobody => {}
-            }
-        }
-        if senders.capacity() * size_of::<(Sender, u64)>() <= CHUNK {
-            self.written.senders = senders;
-        }
-    }
-
-    pub(super) fn fail_sender(
-        &mut self,
-        sender: Sender,
-        count: u64,
-        cause: &Error,
-        events: &mut Batch,
-    ) {
-        match sender {
-            Sender::Emit(ticket) => events.fail(ticket, cause),
-            Sender::Post(epoch) => {
-                for _ in 0..count {
-                    self.ledger.fail(epoch, cause, events);
-                }
-            }
-            Sender::Nobody => {}
-        }
-    }
-
     /// The broker has no session of ours (any more): what it had not acknowledged is sent as new,
     /// what it had and not completed cannot be sent again without perhaps coming twice.
     pub(super) fn session_lost(&mut self, events: &mut Batch) {
@@ -422,7 +330,7 @@ impl Mqtt {
         let text = "the broker had taken the message, and lost its session before it was done";
         let error = Error::lost(text);
         for sender in lost {
-            self.fail_sender(sender, 1, &error, events);
+            sender.fail(&error, &mut self.ledger, events);
         }
         self.arrivals.clear();
         self.strays.clear();
@@ -441,7 +349,7 @@ impl Mqtt {
         self.outbox
             .drain_frames(|entry, frame| senders.push(sender_of(entry.ticket, frame)));
         for sender in senders {
-            self.fail_sender(sender, 1, cause, events);
+            sender.fail(cause, &mut self.ledger, events);
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Source: MQTT 5.0, section 2.2.2.
 
+use crate::client::told;
 use crate::codec::mqtt::{Place, Properties, PropertyId, PropertyList, PropertyValue};
 use crate::error::Error;
 use crate::message::Value;
@@ -38,14 +39,20 @@ pub(super) fn parse(value: &Value, place: Place) -> Result<PropertyList, Error> 
                         && **id != PropertyId::UserProperty
                 });
                 let known: Vec<_> = known.map(|id| id.name()).collect();
+                let known = match known.is_empty() {
+                    true => format!("{USER} can"),
+                    false => format!("{} and {USER} can", known.join(", ")),
+                };
                 Error::invalid(format!(
-                    "the property {name:?} cannot be given here; there are {} and {USER}",
-                    known.join(", ")
+                    "the property {name:?} cannot be given here; {known}"
                 ))
             })?;
         let wrong = || {
             let expected = id.type_name();
-            Error::invalid(format!("the property {name} must be {expected}"))
+            Error::invalid(format!(
+                "the property {name} must be {expected} (got {})",
+                shown(value)
+            ))
         };
         let parsed = match value {
             Value::Bytes(bytes) => id.bytes(bytes),
@@ -79,6 +86,18 @@ fn is_ours(id: PropertyId, place: Place) -> bool {
         | TopicAliasMaximum => place == Place::Connect,
         WillDelayInterval => true,
         _ => false,
+    }
+}
+
+/// A value as an error shows it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Bytes(bytes) => told::quoted(bytes),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Integer(n) => n.to_string(),
+        Value::Number(n) => n.to_string(),
+        Value::Nil => "nothing".into(),
+        Value::List(_) | Value::Map(_) => "a table".into(),
     }
 }
 

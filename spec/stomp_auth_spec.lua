@@ -1,0 +1,130 @@
+-- MQ.stomp: who is let in, to which virtual host; what RabbitMQ refuses; TLS.
+
+local helper = require "spec.helper"
+local tools = require "spec.stomp_tools"
+
+local client, inbox, expect = tools.client, tools.inbox, tools.expect
+local eventually = helper.eventually
+
+-- What a client that cannot get in is told, by each of its ways: emit, start, on_error.
+local function refused(target, options)
+  local told = {}
+  local all = { on_error = function(_, err, code) told[#told + 1] = { err, code } end }
+  for name, value in pairs(options or {}) do
+    all[name] = value
+  end
+  local mq = client(target, all)
+  local serving = tools.task(function() return mq:start() end)
+  local ok, err, code = mq:emit(tools.topic(), "")
+  assert.is_nil(ok)
+  eventually(function() return told[1] end)
+  assert.same({ { err, code } }, told)
+  local results = { tools.await(serving) }
+  assert.same({ err, code, "failed" }, { results[2], results[3], mq:stats().state })
+  assert.same({ nil, err, code }, { mq:on(tools.topic(), function() end) })
+  assert.same({ nil, err, code }, { mq:transaction(print) })
+  return err, code
+end
+
+describe("MQ.stomp:", function()
+  local server
+
+  setup(function() server = helper.shared_rabbitmq() end)
+  after_each(tools.close_all)
+
+  for _, version in ipairs(tools.versions) do
+    it("a wrong password, an unknown user and an unknown virtual host are fatal (" .. version .. ")", function()
+      for _, options in ipairs { { password = "wrong" }, { username = "nobody" }, { vhost = "nowhere" } } do
+        options.version = version
+        local err, code = refused(server, options)
+        assert.equal("auth", code, err)
+        assert.matches(options.vhost and "'nowhere' access denied" or "Access refused for user '" ..
+          (options.username or "guest") .. "'", err)
+        assert.not_matches("wrong", err)
+      end
+    end)
+
+    -- RabbitMQ does not name what its ERROR is for.
+    it("what it refuses fails, and what is sent beside it does not (" .. version .. ")", function()
+      local mq, topic, results = client(server, { version = version }), tools.topic(), {}
+      local got = inbox(mq, topic)
+      for number = 1, 9 do
+        results[number] = tools.task(function()
+          return mq:emit(number == 5 and "/nowhere/x" or topic, tostring(number))
+        end)
+      end
+      for number = 1, 9 do
+        local ok, err, code = tools.await(results[number])
+        if number == 5 then
+          assert.same({ nil, "refused" }, { ok, code })
+          assert.matches("Unknown destination", err)
+          assert.matches("'/nowhere/x' is not a valid destination", err)
+        else
+          assert.same({ true }, { ok, err, code })
+        end
+      end
+      eventually(function()
+        local seen = {}
+        for _, payload in ipairs(got) do
+          seen[payload] = true
+        end
+        seen["5"] = true
+        for number = 1, 9 do
+          if not seen[tostring(number)] then
+            return false
+          end
+        end
+        return true
+      end)
+    end)
+
+    it("a subscription that it refuses is told, and the others live on (" .. version .. ")", function()
+      local mq, topic = client(server, { version = version }), tools.topic()
+      local got = inbox(mq, topic)
+      for destination, why in pairs { ["/nowhere/x"] = "not a valid dest", ["/exchange/missing/x"] = "no exchange" } do
+        local ok, err, code = mq:on(destination, function() end)
+        assert.same({ nil, "refused" }, { ok, code })
+        assert.matches(why, err)
+        assert.equal("invalid", (select(3, mq:off(destination))))
+      end
+      assert.same({ true }, { mq:emit(topic, "x") })
+      expect(got, 1)
+    end)
+  end
+
+  it("posts that it refuses are counted by flush", function()
+    local mq, topic = client(server), tools.topic()
+    for number = 1, 20 do
+      assert.is_true(mq:post(number % 10 == 0 and "/nowhere/x" or topic, tostring(number)))
+    end
+    local ok, err, failed, code = mq:flush(10)
+    assert.same({ nil, 2, "refused" }, { ok, failed, code }, err)
+    assert.is_true(mq:flush(5))
+  end)
+
+  it("TLS, which is verified", function()
+    local options = { port = server.stomp_tls_port, tls = { ca = server.certificates.ca } }
+    local mq, topic = client(server, options), tools.topic()
+    local got = inbox(mq, topic)
+    assert.is_true((mq:emit(topic, ("x"):rep(100000))))
+    expect(got, 1)
+    assert.equal(100000, #got[1])
+    mq = tools.keep(require("MQ").connect(("stomp+ssl://guest:guest@localhost:%d?verify=false"):format(
+      server.stomp_tls_port)))
+    assert.is_true((mq:emit(topic, "y")))
+    local err, code = refused(server, { port = server.stomp_tls_port, tls = { ca = server.certificates.other_ca } })
+    assert.equal("tls", code, err)
+  end)
+
+  it("plain text at the TLS port, and TLS at the plain one, are told for what they are", function()
+    for _, options in ipairs {
+      { port = server.stomp_tls_port }, { tls = { ca = server.certificates.ca } },
+    } do
+      options.reconnect, options.timeout = false, 2
+      local ok, err, code = client(server, options):emit("/topic/x", "")
+      assert.is_nil(ok)
+      assert.is_string(err)
+      assert.matches("protocol", code:gsub("lost", "protocol"):gsub("tls", "protocol"), 1)
+    end
+  end)
+end)

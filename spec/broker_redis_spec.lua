@@ -167,8 +167,10 @@ describe("MQ.broker as a Redis server", function()
       local broker, at = start { max_connections = 2 }
       local fds = { connect(at), connect(at) }
       eventually(function() return broker:stats().connections == 2 end)
-      assert.equal("-ERR max number of clients reached\r\n", talk(at, ""))
+      assert.equal("-ERR max number of clients reached\r\n", talk(at, "PING\r\n"))
       assert.equal(1, broker:stats().refused)
+      local _, err, code = client(at, { reconnect = false }):emit("x", "")
+      assert.same({ "refused", true }, { code, err:find("max number of clients reached", 1, true) ~= nil })
       sys.close(fds[1])
       eventually(function() return broker:stats().connections == 1 end)
       assert.equal("+PONG\r\n", talk(at, "PING\r\n", "PONG\r\n"))

@@ -215,6 +215,7 @@ describe("mq run", function()
       process:expect("ready\n", 5)
       process:kill("INT")
       local code, _, err = process:wait(8)
+      err = err:gsub("^MQ%.redis: [^\n]* cannot connect [^\n]*; trying on\n$", "")   -- where there was time to try
       assert.same({ 130, "" }, { code, err })
     end)
   end

@@ -69,12 +69,13 @@ function tools.peer(code, options)
   return peer
 end
 
-local names = 0
+-- Each file of specs loads this anew, and the brokers that the files share remember.
+local names, loaded = 0, math.floor(helper.sys.now() * 1000) % 2 ^ 24
 
 --- A topic or client id that no other spec of this run uses.
 function tools.unique(prefix)
   names = names + 1
-  return ("%s-%d-%d"):format(prefix or "spec", helper.sys.getpid(), names)
+  return ("%s-%d-%d-%d"):format(prefix or "spec", helper.sys.getpid(), loaded, names)
 end
 
 --- Subscribes -> the list that each message's table is appended to; its `lost` counts the calls with nil.

@@ -6,7 +6,7 @@ local tools = require "spec.stomp_tools"
 local inbox, messages, expect, task, await = tools.inbox, tools.messages, tools.expect, tools.task, tools.await
 local eventually = helper.eventually
 
-local COUNT = 2000   -- it writes each to the disk
+local COUNT = 500   -- it writes each to the disk, twice
 
 if helper.lua ~= "lua5.4" then
   return

@@ -28,7 +28,7 @@ function tools.proxy(server)
   return proxy
 end
 
---- A destination that no other spec of this run uses: tools.queue() -> "/queue/spec-1-2".
+--- A destination that no other spec of this run uses: tools.queue() -> "/queue/spec-1-2-3".
 function tools.queue() return "/queue/" .. tools.unique() end
 
 function tools.topic() return "/topic/" .. tools.unique() end

@@ -3,6 +3,7 @@
 //! The publisher's turn puts in, the connection's own turn takes out; neither waits for the other.
 
 use super::message::Message;
+use super::queues::{Consignment, Consumer};
 use super::router::Subscriber;
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,6 +21,10 @@ pub trait Bell: Send + Sync {
 pub struct Delivery {
     /// As the subscription was made.
     pub tag: u32,
+    /// Of a queue's message: what names it to [`super::Queues::accept`]. 0: it is nobody's to deal with.
+    pub id: u64,
+    /// How often a queue's message has been given to somebody before.
+    pub redeliveries: u32,
     /// What is delivered.
     pub message: Arc<Message>,
 }
@@ -97,33 +102,61 @@ impl Mailbox {
     }
 }
 
+impl Mailbox {
+    /// Puts it in where there is room; a single message may be larger than the whole bound.
+    fn put(&self, delivery: Delivery) -> bool {
+        let size = delivery.message.size();
+        let mut contents = self.lock();
+        let first = contents.queue.is_empty();
+        if contents.bytes + size > self.limit && !first {
+            return false;
+        }
+        contents.bytes += size;
+        contents.queue.push_back(delivery);
+        self.waiting.store(true, Ordering::Relaxed);
+        drop(contents);
+        if first {
+            self.ring();
+        }
+        true
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = self.bell.upgrade() {
+            bell.ring();
+        }
+    }
+}
+
 impl Subscriber for Mailbox {
     fn deliver(&self, tag: u32, message: &Arc<Message>) -> bool {
         if self.is_overrun() {
             return false;
         }
-        let size = message.size();
-        let mut contents = self.lock();
-        // A single message may be larger than the whole bound.
-        let taken = contents.bytes + size <= self.limit || contents.queue.is_empty();
-        let first = contents.queue.is_empty();
-        if taken {
-            contents.bytes += size;
-            contents.queue.push_back(Delivery {
-                tag,
-                message: message.clone(),
-            });
-            self.waiting.store(true, Ordering::Relaxed);
-        } else {
-            *contents = Contents::default();
+        let taken = self.put(Delivery {
+            tag,
+            id: 0,
+            redeliveries: 0,
+            message: message.clone(),
+        });
+        if !taken {
+            *self.lock() = Contents::default();
             self.overrun.store(true, Ordering::Relaxed);
-        }
-        drop(contents);
-        if first || !taken {
-            if let Some(bell) = self.bell.upgrade() {
-                bell.ring();
-            }
+            self.ring();
         }
         taken
+    }
+}
+
+impl Consumer for Mailbox {
+    /// A queue keeps what finds no room: nobody is cut off.
+    fn consume(&self, consignment: Consignment) -> bool {
+        !self.is_overrun()
+            && self.put(Delivery {
+                tag: consignment.tag,
+                id: consignment.id,
+                redeliveries: consignment.redeliveries,
+                message: consignment.message,
+            })
     }
 }

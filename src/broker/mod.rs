@@ -14,6 +14,8 @@
 //!   [`Session::poll_transmit`] drains it. A session that outlives its connection brings its own `Subscriber`, which
 //!   keeps what comes meanwhile and rings whatever bell is there.
 //! - **Publishing**: [`Broker::publish`]. It delivers before it returns, also to the publisher itself.
+//! - **Queues**: [`Broker::queues`], another name space. A [`Mailbox`] is a queue's [`Consumer`], too; it turns messages
+//!   away while it is full, so the peer calls [`Queues::resume`] when it has drained it.
 //! - **Back-pressure.** Where a peer's own out-buffer is beyond [`PLENTY`], `receive` leaves what is left in `input`
 //!   and sets [`Flow::full`]; once `poll_transmit` has emptied the buffer it clears the flag.
 //! - **Order.** What a mailbox holds came before the confirmation that is written next: a peer drains it in front of
@@ -25,13 +27,14 @@
 //! - **Counting and telling.** [`Broker::counters`], [`Caller::tell`].
 //! - **Later.** What has to happen without a connection (a will's delay, a session's end): [`Broker::after`].
 //!
-//! Lock order: session, router, subscriber (mailbox). Nothing is called under the lock of a mailbox, and a subscriber
+//! Lock order: session, router or queues (one at a time), subscriber (mailbox). Nothing is called under the lock of a mailbox, and a subscriber
 //! calls nothing of the broker.
 
 mod filters;
 mod glob;
 mod mailbox;
 mod message;
+mod queues;
 pub mod redis_peer;
 mod router;
 mod settings;
@@ -41,6 +44,7 @@ mod timers;
 
 pub use mailbox::{Bell, Delivery, Mailbox};
 pub use message::{Extra, Message};
+pub use queues::{Consignment, Consumer, ConsumerId, Queues};
 pub use router::{Kind, Name, Router, Subscriber, SubscriberId};
 pub use settings::Settings;
 pub use timers::TimerId;
@@ -233,6 +237,7 @@ impl Caller {
 pub struct Broker {
     settings: Settings,
     router: Mutex<Router>,
+    queues: Mutex<Queues>,
     timers: Mutex<Timers>,
     /// Of the task that sees to the timers.
     clock: OnceLock<Weak<dyn Bell>>,
@@ -256,6 +261,7 @@ impl Broker {
         Arc::new(Broker {
             settings,
             router: Mutex::default(),
+            queues: Mutex::default(),
             timers: Mutex::default(),
             clock: OnceLock::new(),
             counters: Counters::default(),
@@ -321,6 +327,11 @@ impl Broker {
     /// The router, for a subscription. Not to be held across a call of anything else here.
     pub fn router(&self) -> MutexGuard<'_, Router> {
         lock(&self.router)
+    }
+
+    /// The queues, likewise.
+    pub fn queues(&self) -> MutexGuard<'_, Queues> {
+        lock(&self.queues)
     }
 
     /// Delivers to everybody who receives `name`; `message` makes the message, if there is anybody. How many took it.

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -31,6 +31,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a client has to read why it is cut off, and how often that is looked at.
 const LAST_WORDS: (u32, Duration) = (20, Duration::from_millis(10));
+
+/// Refused connections that are given that time at once.
+const REFUSING: usize = 64;
 
 /// How long [`Server::close`] waits for connections to end.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -61,6 +64,8 @@ struct Open {
     peers: Mutex<HashMap<u64, Weak<Served>>>,
     last_key: AtomicU64,
     closed: AtomicBool,
+    /// Connections that are told that there is no room.
+    refusing: AtomicUsize,
 }
 
 /// Events of a broker have no messages, whose bounds this would be.
@@ -310,13 +315,30 @@ impl Door {
             let _ = socket.set_nodelay(true);
             let socket = Plain::Tcp(socket);
             if !self.broker.enter() {
-                // As far as the kernel takes it at once, which it does at the start of a connection.
-                let _ = socket.try_write(self.protocol.no_room());
+                self.refuse(socket);
                 continue;
             }
             let peer = Served::new(&self, &remote.to_string(), &local);
             lock(&self.open.peers).insert(peer.key, Arc::downgrade(&peer));
             tokio::spawn(serve(peer, socket, self.alive.clone()));
+        }
+    }
+}
+
+impl Door {
+    /// There is no room for a connection.
+    fn refuse(&self, socket: Plain) {
+        // As far as the kernel takes it at once, which it does at the start of a connection.
+        let _ = socket.try_write(self.protocol.no_room());
+        let open = self.open.clone();
+        // A flood of them may not take the descriptors that others need.
+        if open.refusing.fetch_add(1, Ordering::Relaxed) < REFUSING {
+            tokio::spawn(async move {
+                last_words(&socket).await;
+                open.refusing.fetch_sub(1, Ordering::Relaxed);
+            });
+        } else {
+            open.refusing.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

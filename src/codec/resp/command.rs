@@ -378,6 +378,29 @@ mod tests {
         }
     }
 
+    /// All commands of `input`, given `step` bytes at a time, and the error that ends them.
+    fn stream(input: &[u8], step: usize) -> (Vec<Vec<Vec<u8>>>, Option<CommandError>) {
+        let mut decoder = CommandDecoder::new(1 << 20);
+        let (mut commands, mut start, mut end) = (Vec::new(), 0, 0);
+        while end < input.len() {
+            end = (end + step).min(input.len());
+            loop {
+                match decoder.decode(&input[start..end]) {
+                    Ok(None) => break,
+                    Ok(Some((command, length))) => {
+                        assert!(0 < length && length <= end - start);
+                        start += length;
+                        let words = command.map(|all| all.from(0).map(<[u8]>::to_vec).collect());
+                        commands.extend(words);
+                        decoder.relax();
+                    }
+                    Err(error) => return (commands, Some(error)),
+                }
+            }
+        }
+        (commands, None)
+    }
+
     fn decode(input: &[u8]) -> Decoded {
         let whole = decode_by(input, input.len().max(1));
         assert_eq!(decode_by(input, 1), whole, "byte by byte");
@@ -460,6 +483,15 @@ mod tests {
             let length = input.len();
             input.extend_from_slice(&behind);
             prop_assert_eq!(decode_by(&input, step), Ok(Some((parts, length))));
+        }
+
+        /// A stream of what looks like commands gives the same ones, and the same error, in whatever pieces it comes.
+        #[test]
+        fn pieces_make_no_difference(
+            input in "((\\*[0-3]\r\n|\\$[0-3]\r\n|[ab]{1,3}\r\n|PING|'a|\" \"|[*$ \r\n-]){0,5}){0,6}",
+            step in 1usize..9,
+        ) {
+            prop_assert_eq!(stream(input.as_bytes(), step), stream(input.as_bytes(), input.len().max(1)));
         }
 
         #[test]

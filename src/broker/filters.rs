@@ -1,9 +1,11 @@
 //! MQTT's filters with wildcards (MQTT 5, section 4.7), found in a time that grows with the depth of the topic.
 //!
-//! A tree of levels, kept in three tables rather than in a map for each node: a million filters are as many small
-//! entries. Knows no protocol but the rules of `+`, `#` and `$`.
+//! A tree of levels, kept in three tables rather than in a map for each node; where only one filter goes on from a node,
+//! the node holds that filter, and no nodes follow. So a million filters are as many small entries. Knows no protocol but
+//! the rules of `+`, `#` and `$`.
 
-use super::router::{Receiver, Receivers};
+use super::router::{Name, Receiver, Receivers};
+use memchr::memchr;
 use std::collections::HashMap;
 
 /// The number of a level's text, or of a node.
@@ -22,6 +24,10 @@ struct Node {
     /// The node of `+` below this one; [`ROOT`] where there is none.
     plus: Number,
     is_plus: bool,
+    /// The only filter that goes on from here, by more than a `#`: there are no nodes below, and `here` is its receivers.
+    lone: Option<Name>,
+    /// Where in it the levels begin that are to come.
+    offset: u32,
     /// Of the filter that ends here.
     here: Receivers,
     /// Of the filter that goes on with `#` and ends.
@@ -75,8 +81,8 @@ pub(super) struct Filters {
     free: Vec<Number>,
     /// Filters that somebody receives.
     count: usize,
-    /// Scratch of [`Filters::matches`]: the topic's levels, and the nodes yet to be looked at.
-    topic: Vec<Option<Number>>,
+    /// Scratch of [`Filters::matches`]: the topic's levels and where they begin, and the nodes yet to be looked at.
+    topic: Vec<(Option<Number>, u32)>,
     todo: Vec<(Number, u32)>,
 }
 
@@ -94,19 +100,32 @@ impl Default for Filters {
     }
 }
 
-/// The levels above a last `#`, and whether there is one. A filter `#` has none above it.
-fn parts(filter: &[u8]) -> (Option<&[u8]>, bool) {
-    match filter {
-        b"#" => (None, true),
-        [above @ .., b'/', b'#'] => (Some(above), true),
-        _ => (Some(filter), false),
+/// The first level of `rest`, and where the next one begins, if there is one.
+fn first_level(rest: &[u8]) -> (&[u8], Option<usize>) {
+    match memchr(b'/', rest) {
+        Some(end) => (rest.get(..end).unwrap_or_default(), Some(end + 1)),
+        None => (rest, None),
     }
 }
 
-fn levels(filter: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
-    filter
-        .into_iter()
-        .flat_map(|above| above.split(|byte| *byte == b'/'))
+/// Whether the levels of a filter that are to come match those of a topic.
+fn rest_matches(filter: &[u8], topic: &[u8]) -> bool {
+    let mut names = topic.split(|byte| *byte == b'/');
+    for level in filter.split(|byte| *byte == b'/') {
+        if level == b"#" {
+            return true;
+        }
+        match names.next() {
+            Some(name) if level == b"+" || level == name => {}
+            _ => return false,
+        }
+    }
+    names.next().is_none()
+}
+
+fn add(receivers: &mut Receivers, count: &mut usize, receiver: Receiver) {
+    *count += usize::from(receivers.is_empty());
+    receivers.insert(receiver);
 }
 
 impl Filters {
@@ -116,41 +135,96 @@ impl Filters {
     }
 
     /// Adds a receiver of `filter`, which is valid and has a wildcard.
-    pub(super) fn insert(&mut self, filter: &[u8], receiver: Receiver) {
-        let (above, rest) = parts(filter);
+    pub(super) fn insert(&mut self, filter: &Name, receiver: Receiver) {
         let mut at = ROOT;
-        for level in levels(above) {
-            at = match self.child(at, level) {
-                Some(child) => child,
-                None => self.grow(at, level),
+        let mut left = Some(0);
+        loop {
+            let lone = &self.nodes[at as usize].lone;
+            if lone.as_ref().is_some_and(|lone| lone == filter) {
+                self.nodes[at as usize].here.insert(receiver);
+                return;
+            } else if lone.is_some() {
+                self.push_down(at);
+            }
+            let rest = left.and_then(|left| filter.get(left..));
+            let node = &mut self.nodes[at as usize];
+            let (level, next) = match rest {
+                None => return add(&mut node.here, &mut self.count, receiver),
+                Some(b"#") => return add(&mut node.below, &mut self.count, receiver),
+                Some(rest) => first_level(rest),
             };
+            left = left.and_then(|left| Some(left + next?));
+            if let Some(child) = self.child(at, level) {
+                at = child;
+                continue;
+            }
+            at = self.grow(at, level);
+            if self.stay(at, filter, left) {
+                return add(&mut self.nodes[at as usize].here, &mut self.count, receiver);
+            }
         }
-        let node = &mut self.nodes[at as usize];
-        let receivers = if rest {
-            &mut node.below
-        } else {
-            &mut node.here
+    }
+
+    /// Makes `filter` the lone one of a new node, if it goes on from there; `left`: where.
+    fn stay(&mut self, at: Number, filter: &Name, left: Option<usize>) -> bool {
+        let Some(left) = left.filter(|left| filter.get(*left..) != Some(b"#")) else {
+            return false;
         };
-        self.count += usize::from(receivers.is_empty());
-        receivers.insert(receiver);
+        let node = &mut self.nodes[at as usize];
+        node.lone = Some(filter.clone());
+        node.offset = left as u32;
+        true
+    }
+
+    /// The lone filter of a node moves on to one below, since it is no longer alone.
+    fn push_down(&mut self, at: Number) {
+        let node = &mut self.nodes[at as usize];
+        let Some(filter) = node.lone.take() else {
+            return;
+        };
+        let receivers = std::mem::take(&mut node.here);
+        let offset = node.offset as usize;
+        let (level, next) = first_level(filter.get(offset..).unwrap_or_default());
+        let left = next.map(|next| offset + next);
+        let below = self.grow(at, level);
+        let stays = self.stay(below, &filter, left);
+        let node = &mut self.nodes[below as usize];
+        match left {
+            Some(_) if !stays => node.below = receivers,
+            _ => node.here = receivers,
+        }
     }
 
     /// Takes a receiver of `filter` away. False: there is no such.
     pub(super) fn remove(&mut self, filter: &[u8], subscriber: u32) -> bool {
-        let Some((at, rest)) = self.find(filter) else {
-            return false;
-        };
-        let node = &mut self.nodes[at as usize];
-        let receivers = if rest {
-            &mut node.below
-        } else {
-            &mut node.here
+        let mut at = ROOT;
+        let mut left = Some(0);
+        let mut path = Vec::new();
+        let receivers = loop {
+            let node = &mut self.nodes[at as usize];
+            match (&node.lone, left.and_then(|left| filter.get(left..))) {
+                (Some(lone), _) if **lone != *filter => return false,
+                (Some(_), _) | (None, None) => break &mut node.here,
+                (None, Some(b"#")) => break &mut node.below,
+                (None, Some(rest)) => {
+                    let (level, next) = first_level(rest);
+                    left = left.and_then(|left| Some(left + next?));
+                    match self.child(at, level) {
+                        Some(child) => at = child,
+                        None => return false,
+                    }
+                    path.push(level);
+                }
+            }
         };
         if !receivers.remove(subscriber) {
             return false;
         }
-        self.count -= usize::from(receivers.is_empty());
-        self.prune(at, levels(parts(filter).0).collect());
+        if receivers.is_empty() {
+            self.count -= 1;
+            self.nodes[at as usize].lone = None;
+        }
+        self.prune(at, path);
         true
     }
 
@@ -168,11 +242,11 @@ impl Filters {
             ..
         } = self;
         texts.clear();
-        texts.extend(
-            topic
-                .split(|byte| *byte == b'/')
-                .map(|level| levels.find(level)),
-        );
+        let mut start = 0;
+        for level in topic.split(|byte| *byte == b'/') {
+            texts.push((levels.find(level), start as u32));
+            start += level.len() + 1;
+        }
         // No filter that begins with a wildcard matches a topic that begins with `$` (section 4.7.2).
         let hidden = topic.first() == Some(&b'$');
         todo.clear();
@@ -183,7 +257,16 @@ impl Filters {
             if wild {
                 node.below.iter().for_each(&mut each);
             }
-            let Some(text) = texts.get(depth as usize) else {
+            let text = texts.get(depth as usize);
+            if let Some(lone) = &node.lone {
+                let rest = lone.get(node.offset as usize..).unwrap_or_default();
+                let names = text.and_then(|(_, start)| topic.get(*start as usize..));
+                if names.is_some_and(|names| rest_matches(rest, names)) {
+                    node.here.iter().for_each(&mut each);
+                }
+                continue;
+            }
+            let Some((text, _)) = text else {
                 node.here.iter().for_each(&mut each);
                 continue;
             };
@@ -194,12 +277,6 @@ impl Filters {
                 todo.push((*child, depth + 1));
             }
         }
-    }
-
-    fn find(&self, filter: &[u8]) -> Option<(Number, bool)> {
-        let (above, rest) = parts(filter);
-        let at = levels(above).try_fold(ROOT, |at, level| self.child(at, level))?;
-        Some((at, rest))
     }
 
     fn child(&self, at: Number, level: &[u8]) -> Option<Number> {

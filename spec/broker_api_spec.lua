@@ -168,6 +168,7 @@ describe("MQ.broker", function()
         mq:post("spec/" .. require("MQ.core").pid(), "hello")
       ]]
       file:close()
+      finally(helper.standard_ports())
       local fd = sys.listen(6379)   -- nobody answers there; nil where somebody has it already
       local taken = mq("run", "--broker", dir .. "/main.lua")
       if fd then

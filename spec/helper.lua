@@ -197,6 +197,15 @@ function helper.start(argv, options)
   return keep(Process.start(argv, options))
 end
 
+-- Waits until no other run of the specs uses the standard ports -> a function that gives them back. Two interpreters
+-- may be tested at once, and some scripts look for their server where everybody does.
+function helper.standard_ports()
+  local holder = Process.start { "sh", "-c", 'exec 9>>"$0-$(id -u)" && flock 9 && echo locked && exec cat',
+    (os.getenv("TMPDIR") or "/tmp") .. "/mq-standard-ports" }
+  holder:expect("^locked\n$", 120)
+  return function() holder:stop() end
+end
+
 -- Runs any program to its end -> exit code, stdout, stderr.
 function helper.run(argv, options)
   options = options or {}

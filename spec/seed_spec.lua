@@ -6,6 +6,7 @@ local helper = require "spec.helper"
 local sys = helper.sys
 
 local PORT = 6379
+local give_back = helper.standard_ports()
 local fd = sys.connect("127.0.0.1", PORT, 1)
 if fd then
   sys.close(fd)
@@ -94,6 +95,11 @@ describe("the chapter's scripts:", function()
     if not fd then
       server = helper.redis { port = PORT }
     end
+  end)
+
+  teardown(function()
+    helper.stop_all()
+    give_back()
   end)
 
   maybe("100 messages of 100 producers reach one consumer", true, function()

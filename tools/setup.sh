@@ -52,7 +52,6 @@ test)
     file_from /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
     command_from setpriv util-linux
     command_from activemq
-    command_from chromium # the chat example's page; 350 MB, most of a minute
     # the hosts of spec/host_loops_spec.lua
     library_from liblua5.4-luv.so.0 lua-luv
     library_from liblua5.4-cqueues.so.0 lua-cqueues

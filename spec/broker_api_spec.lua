@@ -178,6 +178,11 @@ describe("MQ.broker", function()
         end, 10)
         sys.close(fd)
         taken:kill("KILL")
+        taken:wait(10)
+        eventually(function()   -- what had connected there may linger
+          local free = sys.listen(6379)
+          return free and (sys.close(free) or true)
+        end, 60)
         local code, out, err = mq("run", "--broker", dir .. "/main.lua", "argument"):wait(20)
         assert.same({ 0, "true\t\targument\nhello\n", "" }, { code, out, err })
       end

@@ -8,7 +8,7 @@ local unpack = table.unpack or unpack
 
 local tools = { host = host, MQ = MQ, sleep = host.sleep }
 local clients, stop_watch = {}, nil
-local LONGEST = 60
+local LONGEST = 120
 
 --- A client of `target` (anything with a port), closed after the spec.
 function tools.client(target, options)

@@ -46,11 +46,11 @@ describe("MQ.stomp:", function()
 
     -- RabbitMQ does not name what its ERROR is for.
     it("what it refuses fails, and what is sent beside it does not (" .. version .. ")", function()
-      local mq, topic, results = client(server, { version = version }), tools.topic(), {}
-      local got = inbox(mq, topic)
+      local mq, queue, results = client(server, { version = version }), tools.queue(), {}
+      local got = inbox(mq, queue)   -- a topic forgets what it sends while the connection ends
       for number = 1, 9 do
         results[number] = tools.task(function()
-          return mq:emit(number == 5 and "/nowhere/x" or topic, tostring(number))
+          return mq:emit(number == 5 and "/nowhere/x" or queue, tostring(number))
         end)
       end
       for number = 1, 9 do
@@ -91,6 +91,30 @@ describe("MQ.stomp:", function()
       expect(got, 1)
     end)
   end
+
+    it("what it refuses is no failed try to connect, however often", function()
+      local mq, topic = client(server, { reconnect = { min = 0.01, max = 60, attempts = 3 } }), tools.topic()
+      for number = 1, 8 do
+        local ok, _, code = mq:emit("/nowhere/x", tostring(number))
+        assert.same({ nil, "refused" }, { ok, code })
+        assert.is_true((mq:emit(topic, tostring(number))))
+      end
+    end)
+
+    it("headers that no reader would take are refused at once", function()
+      local mq, queue, many = client(server), tools.queue(), {}
+      for number = 1, 401 do
+        many["h" .. number] = "x"
+      end
+      for what, header in pairs { ["401 headers are too many"] = many, ['"a" is longer'] = { a = ("y"):rep(16384) } } do
+        local ok, err, code = mq:emit(queue, "x", { header = header })
+        assert.same({ nil, "invalid" }, { ok, code })
+        assert.is_truthy(err:find(what, 1, true), err)
+      end
+      assert.is_true((mq:emit(queue, "x", { header = { a = ("y"):rep(16383) } })))
+      local got = inbox(mq, queue)
+      tools.expect(got, 1)
+    end)
 
   it("posts that it refuses are counted by flush", function()
     local mq, topic = client(server), tools.topic()

@@ -75,6 +75,12 @@ pub trait Session: Send {
     /// The peer has accepted the handshake of this connection.
     fn accepted(&self) -> bool;
 
+    /// The connection has ended over something that will not come again, since the session has told
+    /// whom it concerns: the next try is no further one of a row, and need not wait longer.
+    fn has_made_up(&self) -> bool {
+        false
+    }
+
     /// An answer is due which the peer may keep back until it knows that what came before has
     /// arrived (Nagle's algorithm): the transport acknowledges at once.
     fn awaits_answer(&self) -> bool {

@@ -65,6 +65,15 @@ function acknowledge.class(name, telling, absent)
   return class
 end
 
+-- The metatable of messages that are acknowledged by themselves. Nothing is raised: that would refuse the message.
+local by_itself = { __index = {}, __name = "MQ.Message" }
+for _, method in ipairs { "ack", "nack" } do
+  by_itself.__index[method] = function()
+    return nil, ('the message is acknowledged by itself, once the callback has returned; for msg:%s() subscribe with '
+      .. 'ack = "manual"'):format(method), "invalid"
+  end
+end
+
 --- What hands messages to a callback, and has them acknowledged. `message` makes one of what the core gives: (pattern,
 -- source, payload, flags, extra). `class`: of messages that the program acknowledges; nil: they are by themselves.
 function acknowledge.receiver(fn, pattern, listener, message, class)
@@ -81,6 +90,9 @@ function acknowledge.receiver(fn, pattern, listener, message, class)
     if id == 0 then
       fn(msg)
       return
+    end
+    if not getmetatable(msg) then
+      setmetatable(msg, by_itself)
     end
     -- Where the callback raises, this is not reached: the dispatch rejects what is unsettled.
     listener.unsettled = id

@@ -336,7 +336,7 @@ local function open(port)
     local on_error = client and client.on_error
     if on_error then
       guard(function(_, _, again)
-        io.stderr:write("MQ: error in on_error: ", again, "\n")
+        io.stderr:write("MQ: error in on_error: ", again, "\nwhich was to be told: ", traceback, "\n")
       end, on_error, client, traceback)
     else
       io.stderr:write("MQ: error in a callback: ", traceback, "\n")

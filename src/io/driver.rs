@@ -118,12 +118,14 @@ impl Driver {
         };
         let began = Instant::now();
         let ending = pump::run(&self.link, stream).await;
-        if self.link.connection().session().accepted() {
+        let session = self.link.connection().session();
+        if session.accepted() {
             self.ever_accepted = true;
-            if began.elapsed() >= SUCCESS {
+            if began.elapsed() >= SUCCESS || session.has_made_up() {
                 self.backoff.reset();
             }
         }
+        drop(session);
         ending
     }
 

@@ -154,6 +154,19 @@ local function new(clock)
     end
   end
 
+  -- The loop runs, as far as its watchers are concerned. What is wrong where it cannot.
+  local function run(done)
+    runs = runs + 1
+    announce(true)
+    local ok, result, err = pcall(enter, done)
+    runs = runs - 1
+    announce(false)
+    if not ok then
+      error(result, 0)
+    end
+    return err
+  end
+
   function loop.sleep(seconds)
     if type(seconds) ~= "number" then
       error("loop.sleep: seconds must be a number (got " .. type(seconds) .. ")", 2)
@@ -175,7 +188,7 @@ local function new(clock)
         park()
       until entry.over
     else
-      local _, err = enter(function()
+      local err = run(function()
         return entry.over
       end)
       if err then
@@ -203,14 +216,8 @@ local function new(clock)
 
   --- Runs until nothing is left to do, or until done() is true where it is given.
   function loop.run(done)
-    runs = runs + 1
-    announce(true)
-    local ok, result, err = pcall(enter, done)
-    runs = runs - 1
-    announce(false)
-    if not ok then
-      error(result, 0)
-    elseif err then
+    local err = run(done)
+    if err then
       error("loop.run: " .. err, 2)
     end
   end

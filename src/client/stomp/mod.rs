@@ -127,6 +127,8 @@ pub struct Stomp {
     ledger: Ledger,
     closing: Option<Ticket>,
     goodbye: Goodbye,
+    /// The broker has refused something, and that is dealt with.
+    made_up: bool,
     /// Why it was terminated: what later commands are told.
     end: Option<Error>,
     /// Nothing could be taken; tell when there is room.
@@ -174,6 +176,7 @@ impl Stomp {
             ledger: Ledger::default(),
             closing: None,
             goodbye: Goodbye::Unsaid,
+            made_up: false,
             end: None,
             wants_room: false,
             stalled: false,
@@ -203,6 +206,7 @@ impl Session for Stomp {
         self.stalled = false;
         self.condemned = None;
         self.goodbye = Goodbye::Unsaid;
+        self.made_up = false;
         let connect = handshake::encode(&self.options, self.escapes_connect, &mut self.control);
         if let Err(error) = connect {
             // No connection mends an option.
@@ -381,6 +385,10 @@ impl Session for Stomp {
 
     fn accepted(&self) -> bool {
         self.stage == Stage::Ready
+    }
+
+    fn has_made_up(&self) -> bool {
+        self.made_up
     }
 
     fn awaits_answer(&self) -> bool {

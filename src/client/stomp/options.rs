@@ -116,6 +116,13 @@ impl Options {
     }
 }
 
+/// How many headers a program may give a frame: fewer than MQ reads, since brokers add theirs.
+const MAX_HEADERS: usize = 400;
+
+/// How many bytes the name and the value of one may have: half of what MQ reads, since escapes
+/// double them at the most.
+const MAX_HEADER: usize = 16 << 10;
+
 /// Reads a map of headers; names that the session writes itself may not be among them.
 ///
 /// # Errors
@@ -131,9 +138,21 @@ pub(super) fn headers(given: &Value, ours: &[&str]) -> Result<Vec<Header>, Error
             return Err(Error::invalid(text));
         }
     };
+    if entries.len() > MAX_HEADERS {
+        return Err(Error::invalid(format!(
+            "{} headers are too many: a frame may have {MAX_HEADERS}, since its readers bound them",
+            entries.len()
+        )));
+    }
     let mut headers = Vec::with_capacity(entries.len());
     for (name, value) in entries {
         let shown = told::quoted(name);
+        if name.len() + value.as_bytes().map_or(0, <[u8]>::len) > MAX_HEADER {
+            return Err(Error::invalid(format!(
+                "the header {shown} is longer than {MAX_HEADER} bytes: its readers would refuse it; \
+                 write it into the payload"
+            )));
+        }
         if ours.iter().any(|known| known.as_bytes() == name) {
             return Err(Error::invalid(format!(
                 "the header {shown} is written by MQ itself; leave it out"

@@ -81,6 +81,8 @@ impl Stomp {
     pub(super) fn accuse(&mut self, error: &Error, events: &mut Batch) {
         let mut awaited = self.in_flight.all_awaited();
         let (first, second) = (awaited.next(), awaited.next());
+        // Each such end leaves fewer suspects.
+        self.made_up = first.is_some();
         let (loose, transacted) = (self.suspects.loose, self.suspects.transacted);
         let is_certain = |due| match due {
             Due::Committed(..) => loose.is_none(),
@@ -117,6 +119,7 @@ impl Stomp {
     pub(super) fn refuse(&mut self, number: u64, error: &Error, events: &mut Batch) {
         let due = self.in_flight.due(number);
         self.in_flight.set_due(number, Due::Nothing);
+        self.made_up = true;
         match due {
             Due::Message(sender) => {
                 let error = refused("the message", error);

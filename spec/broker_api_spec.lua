@@ -179,11 +179,11 @@ describe("MQ.broker", function()
         sys.close(fd)
         taken:kill("KILL")
         taken:wait(10)
-        eventually(function()   -- what had connected there may linger
-          local free = sys.listen(6379)
-          return free and (sys.close(free) or true)
-        end, 60)
-        local code, out, err = mq("run", "--broker", dir .. "/main.lua", "argument"):wait(20)
+        local code, out, err
+        repeat   -- on a machine of many tests somebody else may have it for a moment
+          code, out, err = mq("run", "--broker", dir .. "/main.lua", "argument"):wait(20)
+          taken = err:find("is taken", 1, true) and (taken == true and "twice" or true)
+        until not taken or taken == "twice"
         assert.same({ 0, "true\t\targument\nhello\n", "" }, { code, out, err })
       end
     end)

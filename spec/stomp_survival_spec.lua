@@ -62,6 +62,16 @@ describe("MQ.stomp: a stream of 10,000", function()
     return client(target, all)
   end
 
+  -- However slow the machine makes RabbitMQ: it is over when nothing has come for a while.
+  local function all_come(tally)
+    local before
+    repeat
+      before = tally.distinct
+      pcall(eventually, function() return tally.distinct == COUNT end, 20)
+    until tally.distinct == COUNT or tally.distinct == before
+    assert.equal(COUNT, tally.distinct)
+  end
+
   -- Disturbs so many times, at equal distances in the stream.
   local function survive(receiver, sender, disturb, times, seconds)
     local queue = tools.queue()
@@ -71,8 +81,8 @@ describe("MQ.stomp: a stream of 10,000", function()
       eventually(function() return tally.distinct >= COUNT * round / (times + 1) end, 20, "more messages have come")
       disturb(round)
     end
-    assert.same({ true, nil }, { await(posting, seconds or 40) })
-    eventually(function() return tally.distinct == COUNT end, 20, "all have come")
+    assert.same({ true, nil }, { await(posting, seconds or 80) })
+    all_come(tally)
     assert.is_true((receiver:close()))
     assert.same({}, (tools.left_in(server, queue)))
     return tally

@@ -145,9 +145,9 @@ local function scenario(host)
   errors = {}
   local had = got
   say("restart")
-  wait_for("the loss", function() return lost == 1 end)
+  wait_for("the loss", function() return lost >= 1 end)
   say("lost")
-  wait_for("the connection", function() return connected == 2 end)
+  wait_for("the connection", function() return connected >= 2 end)   -- it may break once more
   assert(publisher:emit("spec/numbers", tostring(had + 1)))
   wait_for("a message after the restart", function() return got == had + 1 end)
   say("back")

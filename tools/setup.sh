@@ -28,6 +28,8 @@ demo)
     ;;
 bench)
     command_from lua5.4
+    library_from liblua5.4-luv.so.0 lua-luv
+    library_from liblua5.4-cqueues.so.0 lua-cqueues
     command_from pkg-config
     headers_from lua5.4 liblua5.4-dev
     headers_from hiredis libhiredis-dev

@@ -57,9 +57,9 @@ end
 
 benches.SL, benches.SC = inside "luv", inside "cqueues"
 
--- What redis-benchmark -P 500 reaches with so many connections.
-local function redis_benchmark(count, connections)
-  local process = runner.start("redis-benchmark", { "redis-benchmark", "-p", server.port, "-P", 500, "-n", count,
+--- What redis-benchmark reaches with so many commands at a time on so many connections: { rate }.
+function suite.benchmark(port, pipelined, count, connections)
+  local process = runner.start("redis-benchmark", { "redis-benchmark", "-p", port, "-P", pipelined, "-n", count,
     "-c", connections, "--csv", "PUBLISH", "/bench/p", ("x"):rep(SIZE) })
   return { rate = assert(tonumber(runner.output(process):match('\n"[^\n]-","([%d.]+)"'))) }
 end
@@ -71,8 +71,8 @@ function benches.P()
     return { rate = count / got.seconds, cpu = got.cpu / count * 1e6, post = got.post and got.post * 1e9 }
   end
   return {
-    benchmark = redis_benchmark(count, 50),
-    benchmark_1 = redis_benchmark(count, 1),
+    benchmark = suite.benchmark(server.port, 500, count, 50),
+    benchmark_1 = suite.benchmark(server.port, 500, count, 1),
     hiredis = side(peer("publish", server.port, "/bench/p", count, SIZE, 500)),
     ours = not runner.peers_only and side(ours("post", server.port, "/bench/p", count, SIZE)),
   }

@@ -38,6 +38,8 @@ mod queues;
 pub mod redis_peer;
 mod router;
 mod settings;
+#[cfg(feature = "stomp")]
+pub mod stomp_peer;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -75,16 +77,25 @@ impl<T: Session<Events = Flow>> Peer for T {}
 pub enum Protocol {
     /// RESP2 and RESP3: publish/subscribe.
     Redis,
+    /// STOMP 1.0, 1.1 and 1.2: topics and queues.
+    #[cfg(feature = "stomp")]
+    Stomp,
 }
 
 impl Protocol {
     /// All that this build has.
-    pub const ALL: &'static [Protocol] = &[Protocol::Redis];
+    pub const ALL: &'static [Protocol] = &[
+        Protocol::Redis,
+        #[cfg(feature = "stomp")]
+        Protocol::Stomp,
+    ];
 
     /// As users write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Redis => "redis",
+            #[cfg(feature = "stomp")]
+            Protocol::Stomp => "stomp",
         }
     }
 
@@ -92,12 +103,16 @@ impl Protocol {
     pub fn no_room(self) -> &'static [u8] {
         match self {
             Protocol::Redis => b"-ERR max number of clients reached\r\n",
+            #[cfg(feature = "stomp")]
+            Protocol::Stomp => b"ERROR\nmessage:max number of connections reached\n\n\0",
         }
     }
 
     fn peer(self, caller: Caller) -> Box<dyn Peer> {
         match self {
             Protocol::Redis => Box::new(redis_peer::RedisPeer::new(caller)),
+            #[cfg(feature = "stomp")]
+            Protocol::Stomp => Box::new(stomp_peer::StompPeer::new(caller)),
         }
     }
 }

@@ -70,7 +70,10 @@ impl Client {
             .ok_or_else(|| Refusal::missing(frame.command, named_by))?;
         let unknown = || {
             let command = frame.command;
-            Refusal::violation(format!("{command}: no message {} waits for it", shown(name)))
+            Refusal::violation(format!(
+                "{command}: no message {} waits for it",
+                shown(name)
+            ))
         };
         let (tag, number) = DeliveryName::parse(self.caller.id, name).ok_or_else(unknown)?;
         let last = self.subscriptions.0.as_ref().map(|it| it.last_delivery);

@@ -49,7 +49,10 @@ impl Ack {
 #[derive(Debug)]
 pub(super) enum Source {
     /// Of the router. Each subscription is a subscriber of its own: two of one connection may have one topic.
-    Topic { name: Name, subscriber: SubscriberId },
+    Topic {
+        name: Name,
+        subscriber: SubscriberId,
+    },
     /// Of a queue, with the name that it has there.
     Queue { name: Name, consumer: ConsumerId },
 }

@@ -249,7 +249,7 @@ for make in (stomp.Connection10, stomp.Connection11, stomp.Connection12):
     assert next_frame().body == "outside"
     connection.commit(transaction)
     assert next_frame().body == "in a transaction"
-    connection.unsubscribe("1")
+    connection.unsubscribe(id="1")
     connection.disconnect(receipt="bye")
     assert next_frame().headers["receipt-id"] == "bye"
     print("served", frame.headers["message-id"] != "")
@@ -283,7 +283,7 @@ except stomp.exception.ConnectFailedException:
       [connect .. "SEND\ndestination:t\ncontent-length:9999999999\n\n"] = "announces a body of 9999999999 bytes",
       [connect .. "SUBSCRIBE\nid:1\ndestination:a\n\n^SUBSCRIBE\nid:2\ndestination:b\nreceipt:7\n\n^"] =
         "max number of subscriptions reached %(1%)\nreceipt%-id:7\n",
-      [connect .. "ACK\nid:1\nreceipt:7\n\n^"] = 'ACK: no message "1" waits for it\nreceipt%-id:7\n',
+      [connect .. "ACK\nid:1\nreceipt:7\n\n^"] = 'no message "1" waits for this ACK\nreceipt%-id:7\n',
       [connect .. "nonsense\n\n^"] = "expected a STOMP command",
     } do
       local told = talk(at, frames)

@@ -51,7 +51,7 @@ impl<'a> Destination<'a> {
 }
 
 /// What the temporary queue with this number of this connection is called.
-pub(super) fn reply_name(connection: u64, number: usize) -> Vec<u8> {
+pub(super) fn reply_name(connection: u64, number: u64) -> Vec<u8> {
     let mut name = String::from_utf8_lossy(REPLY).into_owned();
     let _ = write!(name, "{connection}-{number}");
     name.into_bytes()

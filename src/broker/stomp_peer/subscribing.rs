@@ -103,6 +103,7 @@ pub(super) struct Active {
     /// The connection's temporary queues, by the `x` of `/temp-queue/x`.
     temporaries: HashMap<Box<[u8]>, Temporary>,
     last_tag: u32,
+    last_temporary: u64,
     pub(super) last_delivery: u64,
 }
 
@@ -160,24 +161,36 @@ impl Active {
             by_key: HashMap::new(),
             temporaries: HashMap::new(),
             last_tag: 0,
+            last_temporary: 0,
             last_delivery: 0,
         })
     }
 
-    /// The queue behind `/temp-queue/x`.
-    fn temporary(&mut self, connection: u64, name: &[u8]) -> &mut Temporary {
-        let number = self.temporaries.len() + 1;
+    /// The queue behind `/temp-queue/x`, for one more subscription.
+    fn use_temporary(&mut self, connection: u64, name: &[u8]) -> Name {
         let known = self.temporaries.entry(name.into());
-        known.or_insert_with(|| Temporary {
-            name: destination::reply_name(connection, number).into(),
-            subscriptions: 0,
-        })
+        let temporary = known.or_insert_with(|| {
+            self.last_temporary += 1;
+            Temporary {
+                name: destination::reply_name(connection, self.last_temporary).into(),
+                subscriptions: 0,
+            }
+        });
+        temporary.subscriptions += 1;
+        temporary.name.clone()
     }
 
-    /// The queue behind this connection's `/temp-queue/x`, if it is subscribed to.
-    fn own_queue(&self, address: &[u8]) -> Option<&Name> {
-        let known = self.temporaries.get(address.strip_prefix(TEMPORARY)?)?;
-        (known.subscriptions > 0).then_some(&known.name)
+    /// A subscription to this destination has ended.
+    fn leave_temporary(&mut self, destination: &[u8]) {
+        let Some(name) = destination.strip_prefix(TEMPORARY) else {
+            return;
+        };
+        if let Some(temporary) = self.temporaries.get_mut(name) {
+            temporary.subscriptions -= 1;
+            if temporary.subscriptions == 0 {
+                self.temporaries.remove(name);
+            }
+        }
     }
 }
 
@@ -213,13 +226,20 @@ impl Client {
                 "this broker has no durable subscriptions: use a queue",
             ));
         }
+        let ack = Ack::parse(header("ack").as_deref())?;
         let prefetch = header("prefetch-count").or_else(|| header("activemq.prefetchSize"));
+        let prefetch = match prefetch {
+            Some(text) => parse_prefetch(&text)?,
+            // What is accepted when it is written is bounded by what waits for that.
+            None if ack == Ack::Auto => usize::MAX,
+            None => PREFETCH,
+        };
         let wish = Wish {
             id: id.as_deref(),
             destination,
-            ack: Ack::parse(header("ack").as_deref())?,
+            ack,
             implied: false,
-            prefetch: prefetch.map_or(Ok(PREFETCH), |text| parse_prefetch(&text))?,
+            prefetch,
         };
         check_sayable(&wish, self.version)?;
         self.add(now, &wish)
@@ -259,36 +279,29 @@ impl Client {
             return Err(Refusal::refused("this connection has no more tags"));
         };
         active.last_tag = tag;
-        let queue = match parsed {
-            Destination::Topic(_) => None,
-            Destination::Queue(whole, _) => Some(whole.into()),
-            Destination::Temporary(name) => {
-                let temporary = active.temporary(self.caller.id, name);
-                temporary.subscriptions += 1;
-                Some(temporary.name.clone())
-            }
-            Destination::Reply(_) => {
-                let shown = shown(wish.destination);
-                return Err(Refusal::refused(format!(
-                    "{shown} is another connection's: it can be sent to, no more"
-                )));
-            }
+        let consume = |active: &Active, name: Name| {
+            let to = active.inbox.clone();
+            let consumer = broker.queues().consume(&name, to, tag, wish.prefetch);
+            Source::Queue { name, consumer }
         };
-        let source = match queue {
-            None => {
-                let Destination::Topic(name) = parsed else {
-                    return Ok(());
-                };
+        let source = match parsed {
+            Destination::Topic(name) => {
                 let name: Name = name.into();
                 let mut router = broker.router();
                 let subscriber = router.enrol(active.topics.clone());
                 router.subscribe(Kind::Exact, &name, subscriber, tag);
                 Source::Topic { name, subscriber }
             }
-            Some(name) => {
-                let to = active.inbox.clone();
-                let consumer = broker.queues().consume(&name, to, tag, wish.prefetch);
-                Source::Queue { name, consumer }
+            Destination::Queue(whole, _) => consume(active, whole.into()),
+            Destination::Temporary(name) => {
+                let name = active.use_temporary(self.caller.id, name);
+                consume(active, name)
+            }
+            Destination::Reply(_) => {
+                let shown = shown(wish.destination);
+                return Err(Refusal::refused(format!(
+                    "{shown} is another connection's: it can be sent to, no more"
+                )));
             }
         };
         active.by_key.insert(key, tag);
@@ -317,9 +330,6 @@ impl Client {
     /// Makes sure that there is a subscription for what is sent to `/temp-queue/x`, as RabbitMQ does for a SEND that
     /// names it in `reply-to`; what others are to call the queue.
     pub(super) fn reply_to(&mut self, now: Instant, address: &[u8]) -> Result<Name, Refusal> {
-        let Destination::Temporary(name) = Destination::parse(address)? else {
-            return Ok(address.into());
-        };
         if let Some(name) = self.own_queue(address) {
             return Ok(name);
         }
@@ -332,14 +342,15 @@ impl Client {
         };
         check_sayable(&wish, self.version)?;
         self.add(now, &wish)?;
-        let shown = shown(name);
         self.own_queue(address)
-            .ok_or_else(|| Refusal::refused(format!("no temporary queue {shown}")))
+            .ok_or_else(|| Refusal::refused(format!("no queue {}", shown(address))))
     }
 
     /// The queue behind this connection's `/temp-queue/x`, if it is subscribed to.
     pub(super) fn own_queue(&self, address: &[u8]) -> Option<Name> {
-        self.subscriptions.0.as_ref()?.own_queue(address).cloned()
+        let active = self.subscriptions.0.as_ref()?;
+        let temporary = active.temporaries.get(address.strip_prefix(TEMPORARY)?)?;
+        Some(temporary.name.clone())
     }
 
     fn end_implied(&mut self, address: &[u8]) {
@@ -394,10 +405,7 @@ impl Client {
         let Some(gone) = active.by_tag.remove(&tag) else {
             return;
         };
-        let temporary = gone.destination.strip_prefix(TEMPORARY);
-        if let Some(temporary) = temporary.and_then(|name| active.temporaries.get_mut(name)) {
-            temporary.subscriptions -= 1;
-        }
+        active.leave_temporary(&gone.destination);
         let subscriptions = &broker.counters().subscriptions;
         subscriptions.fetch_sub(1, Ordering::Relaxed);
         self.caller.tell(Happening::Unsubscribe, &gone.destination);

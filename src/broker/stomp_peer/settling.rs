@@ -71,7 +71,7 @@ impl Client {
         let unknown = || {
             let command = frame.command;
             Refusal::violation(format!(
-                "{command}: no message {} waits for it",
+                "no message {} waits for this {command}",
                 shown(name)
             ))
         };

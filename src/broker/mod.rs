@@ -15,7 +15,8 @@
 //!   keeps what comes meanwhile and rings whatever bell is there.
 //! - **Publishing**: [`Broker::publish`]. It delivers before it returns, also to the publisher itself.
 //! - **Queues**: [`Broker::queues`], another name space. A [`Mailbox`] is a queue's [`Consumer`], too; it turns messages
-//!   away while it is full, so the peer calls [`Queues::resume`] when it has drained it.
+//!   away while it is full, so the peer calls [`Queues::resume`] when it has drained it. Not the mailbox that receives
+//!   from the router: what waits of queues is no reason to cut a connection off.
 //! - **Back-pressure.** Where a peer's own out-buffer is beyond [`PLENTY`], `receive` leaves what is left in `input`
 //!   and sets [`Flow::full`]; once `poll_transmit` has emptied the buffer it clears the flag.
 //! - **Order.** What a mailbox holds came before the confirmation that is written next: a peer drains it in front of

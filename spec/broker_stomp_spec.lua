@@ -171,7 +171,7 @@ describe("MQ.broker as a STOMP server", function()
 
   it("keeps heart-beats with an idle client, and drops one that is silent", function()
     local broker, at = start()
-    local mq = client(at, { heartbeat = { 0.2, 0.2 }, reconnect = false })
+    local mq = client(at, { heartbeat = { 0.5, 0.5 }, reconnect = false })
     assert(mq:emit("/topic/x", ""))
     local reason
     broker:on_disconnect(function(_, info) reason = info.reason end)

@@ -54,6 +54,7 @@ test)
     file_from /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
     command_from setpriv util-linux
     command_from activemq
+    file_from /usr/lib/python3/dist-packages/stomp/connect.py python3-stomp # a client of MQ.broker's STOMP
     # the hosts of spec/host_loops_spec.lua
     library_from liblua5.4-luv.so.0 lua-luv
     library_from liblua5.4-cqueues.so.0 lua-cqueues

@@ -15,7 +15,8 @@
 //!   keeps what comes meanwhile and rings whatever bell is there.
 //! - **Publishing**: [`Broker::publish`]. It delivers before it returns, also to the publisher itself.
 //! - **Queues**: [`Broker::queues`], another name space. A [`Mailbox`] is a queue's [`Consumer`], too; it turns messages
-//!   away while it is full, so the peer calls [`Queues::resume`] when it has drained it.
+//!   away while it is full, so the peer calls [`Queues::resume`] when it has drained it. Not the mailbox that receives
+//!   from the router: what waits of queues is no reason to cut a connection off.
 //! - **Back-pressure.** Where a peer's own out-buffer is beyond [`PLENTY`], `receive` leaves what is left in `input`
 //!   and sets [`Flow::full`]; once `poll_transmit` has emptied the buffer it clears the flag.
 //! - **Order.** What a mailbox holds came before the confirmation that is written next: a peer drains it in front of
@@ -38,6 +39,8 @@ mod queues;
 pub mod redis_peer;
 mod router;
 mod settings;
+#[cfg(feature = "stomp")]
+pub mod stomp_peer;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -75,16 +78,25 @@ impl<T: Session<Events = Flow>> Peer for T {}
 pub enum Protocol {
     /// RESP2 and RESP3: publish/subscribe.
     Redis,
+    /// STOMP 1.0, 1.1 and 1.2: topics and queues.
+    #[cfg(feature = "stomp")]
+    Stomp,
 }
 
 impl Protocol {
     /// All that this build has.
-    pub const ALL: &'static [Protocol] = &[Protocol::Redis];
+    pub const ALL: &'static [Protocol] = &[
+        Protocol::Redis,
+        #[cfg(feature = "stomp")]
+        Protocol::Stomp,
+    ];
 
     /// As users write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Redis => "redis",
+            #[cfg(feature = "stomp")]
+            Protocol::Stomp => "stomp",
         }
     }
 
@@ -92,12 +104,16 @@ impl Protocol {
     pub fn no_room(self) -> &'static [u8] {
         match self {
             Protocol::Redis => b"-ERR max number of clients reached\r\n",
+            #[cfg(feature = "stomp")]
+            Protocol::Stomp => b"ERROR\nmessage:max number of connections reached\n\n\0",
         }
     }
 
     fn peer(self, caller: Caller) -> Box<dyn Peer> {
         match self {
             Protocol::Redis => Box::new(redis_peer::RedisPeer::new(caller)),
+            #[cfg(feature = "stomp")]
+            Protocol::Stomp => Box::new(stomp_peer::StompPeer::new(caller)),
         }
     }
 }

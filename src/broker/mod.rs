@@ -34,6 +34,8 @@ mod filters;
 mod glob;
 mod mailbox;
 mod message;
+#[cfg(feature = "mqtt")]
+pub mod mqtt_peer;
 mod queues;
 pub mod redis_peer;
 mod router;
@@ -75,16 +77,25 @@ impl<T: Session<Events = Flow>> Peer for T {}
 pub enum Protocol {
     /// RESP2 and RESP3: publish/subscribe.
     Redis,
+    /// MQTT 3.1.1 and 5.0.
+    #[cfg(feature = "mqtt")]
+    Mqtt,
 }
 
 impl Protocol {
     /// All that this build has.
-    pub const ALL: &'static [Protocol] = &[Protocol::Redis];
+    pub const ALL: &'static [Protocol] = &[
+        Protocol::Redis,
+        #[cfg(feature = "mqtt")]
+        Protocol::Mqtt,
+    ];
 
     /// As users write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Redis => "redis",
+            #[cfg(feature = "mqtt")]
+            Protocol::Mqtt => "mqtt",
         }
     }
 
@@ -92,12 +103,17 @@ impl Protocol {
     pub fn no_room(self) -> &'static [u8] {
         match self {
             Protocol::Redis => b"-ERR max number of clients reached\r\n",
+            // CONNACK of 3.1.1, "server unavailable": which version the client speaks is not known yet.
+            #[cfg(feature = "mqtt")]
+            Protocol::Mqtt => b"\x20\x02\x00\x03",
         }
     }
 
     fn peer(self, caller: Caller) -> Box<dyn Peer> {
         match self {
             Protocol::Redis => Box::new(redis_peer::RedisPeer::new(caller)),
+            #[cfg(feature = "mqtt")]
+            Protocol::Mqtt => Box::new(mqtt_peer::MqttPeer::new(caller)),
         }
     }
 }
@@ -245,6 +261,8 @@ pub struct Broker {
     last_id: AtomicU64,
     observed: AtomicU32,
     observer: OnceLock<Observer>,
+    #[cfg(feature = "mqtt")]
+    mqtt: mqtt_peer::Service,
 }
 
 impl fmt::Debug for Broker {
@@ -268,6 +286,8 @@ impl Broker {
             last_id: AtomicU64::new(0),
             observed: AtomicU32::new(0),
             observer: OnceLock::new(),
+            #[cfg(feature = "mqtt")]
+            mqtt: mqtt_peer::Service::default(),
         })
     }
 

@@ -71,18 +71,20 @@ fn messages_of_each_qos_arrive_once() {
         to.settle().expect("no error");
         assert_eq!(to.told(), [Told::Answered(1, Value::Nil)]);
         for qos in 0..3 {
-            for round in 0..3 {
-                let payload = format!("{qos} {round}");
-                emit(&mut from, 9, qos, "user/9", &payload);
-                assert!(
-                    matches!(from.told()[..], [Told::Answered(9, _)]),
-                    "QoS {qos}"
-                );
-                testing::Peer::receive(&mut to.peer, &mut BytesMut::new(), &mut BytesMut::new());
-                let written = to.peer.wire.written();
-                let _ = written;
-            }
+            let payload = format!("of QoS {qos}");
+            emit(&mut from, 9, qos, "user/9", &payload);
+            assert!(matches!(from.told()[..], [Told::Answered(9, _)]));
+            let written = to.peer.wire.written();
+            to.inject(&written).expect("no error");
+            to.settle().expect("no error");
+            assert_eq!(to.told(), [Told::Message(7, "user/9".into(), payload)]);
         }
+        to.submit(Command::Unsubscribe { ticket: 2, key: 7 })
+            .expect("taken");
+        to.settle().expect("no error");
+        emit(&mut from, 9, 1, "user/9", "x");
+        assert_eq!(to.peer.wire.written().len(), 0);
+        assert_eq!(to.told(), [Told::Answered(2, Value::Nil)]);
     }
 }
 

@@ -27,7 +27,7 @@ fn the_last_one_of_each_topic_is_for_new_subscriptions() {
     );
     from.retain("a/1", "");
     // Whoever is subscribed hears of the end as of any message.
-    assert_eq!(to.told(), "PUBLISH 0 a/1  subscription_identifier=5");
+    assert_eq!(to.told(), "PUBLISH 0 a/1 subscription_identifier=5");
     assert_eq!(
         to.subscribe("a/+", 0),
         "SUBACK #1 0x00\nPUBLISH 0 retain a/2 z"

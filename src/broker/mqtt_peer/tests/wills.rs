@@ -57,7 +57,7 @@ fn it_is_published_when_the_connection_breaks() {
     let mut silent = willing(&world, 0, 100);
     assert!(silent.pass(91).is_err());
     silent.lose();
-    world.pass(0);
+    world.pass(91);
     assert_eq!(watcher.told(), GONE);
 }
 

@@ -5,6 +5,7 @@ use crate::broker::Message;
 use crate::codec::mqtt::{AckKind, PropertyId, Publish, Qos, Reason, Version};
 use crate::error::Error;
 use bytes::{Bytes, BytesMut};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -154,29 +155,25 @@ impl Joined {
     /// Whether a QoS 2 message of this identifier has come and is not released; None: there are too many of them.
     fn has_received(&self, id: u16) -> Option<bool> {
         let state = self.session.lock();
-        let Some(received) = &state.received else {
-            return Some(false);
-        };
-        match received.contains(&id) {
+        match state.received.contains(&id) {
             true => Some(true),
-            false if received.len() >= usize::from(RECEIVE_MAXIMUM) => None,
+            false if state.received.len() >= usize::from(RECEIVE_MAXIMUM) => None,
             false => Some(false),
         }
     }
 
     fn note_received(&self, id: u16) {
         let mut state = self.session.lock();
-        state.received.get_or_insert_default().insert(id);
+        state.received.insert(id);
     }
 
     /// PUBREL (section 3.6).
     pub(super) fn release(&self, id: u16, out: &mut BytesMut) {
         let known = {
             let mut state = self.session.lock();
-            let received = state.received.get_or_insert_default();
-            let known = received.remove(&id);
-            if received.is_empty() && received.capacity() > KEEP {
-                state.received = None;
+            let known = state.received.remove(&id);
+            if state.received.is_empty() && state.received.capacity() > KEEP {
+                state.received = HashSet::new();
             }
             known
         };

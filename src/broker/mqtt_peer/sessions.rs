@@ -139,9 +139,7 @@ pub(super) fn detach(broker: &Arc<Broker>, now: Instant, owner: u64, session: &A
         return;
     }
     state.drop_unacknowledged();
-    let shares = state.shares.as_deref();
-    let groups: Vec<u32> =
-        shares.map_or_else(Vec::new, |shares| shares.values().copied().collect());
+    let groups: Vec<u32> = state.shares.values().copied().collect();
     drop(state);
     sessions.away += 1;
     drop(sessions);
@@ -225,11 +223,8 @@ fn expire(
 fn end(broker: &Arc<Broker>, session: &Arc<SessionState>) {
     let (subscriber, filters, shares, messages) = {
         let mut state = session.lock();
-        let shares = state.shares.take();
-        let groups: Vec<u32> = shares
-            .iter()
-            .flat_map(|shares| shares.values().copied())
-            .collect();
+        let shares = std::mem::take(&mut state.shares);
+        let groups: Vec<u32> = shares.values().copied().collect();
         let messages = match groups.is_empty() {
             true => Vec::new(),
             false => state.take_shared(&groups),
@@ -239,7 +234,6 @@ fn end(broker: &Arc<Broker>, session: &Arc<SessionState>) {
         state.clear();
         (subscriber, filters, shares, messages)
     };
-    let shares = shares.unwrap_or_default();
     if let Some(subscriber) = subscriber {
         let mut router = broker.router();
         for filter in filters.keys() {

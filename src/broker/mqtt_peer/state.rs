@@ -37,7 +37,7 @@ pub(super) struct Contents {
     pub(super) subscriber: Option<SubscriberId>,
     pub(super) filters: HashMap<Name, Wish>,
     /// Shared subscriptions as they were asked for, with their groups.
-    pub(super) shares: Option<Box<HashMap<Name, u32>>>,
+    pub(super) shares: HashMap<Name, u32>,
     /// What has not been looked at since it came.
     pub(super) queue: VecDeque<Queued>,
     /// What waits until fewer are in flight; it came before what is in the queue.
@@ -48,7 +48,7 @@ pub(super) struct Contents {
     /// Bytes beyond the limit that retained messages may take until the queue has been emptied.
     pub(super) allowance: usize,
     /// Identifiers of QoS 2 messages that have come, and of which the client has yet to hear that it may forget them.
-    pub(super) received: Option<Box<HashSet<u16>>>,
+    pub(super) received: HashSet<u16>,
     pub(super) will: Option<Box<Will>>,
     /// Seconds that it is kept without a connection.
     pub(super) expiry: u32,
@@ -229,7 +229,7 @@ impl Contents {
 
     /// Subscriptions.
     pub(super) fn subscriptions(&self) -> usize {
-        self.filters.len() + self.shares.as_ref().map_or(0, |shares| shares.len())
+        self.filters.len() + self.shares.len()
     }
 
     /// Drops what no session keeps without a connection: messages of QoS 0.
@@ -268,10 +268,10 @@ impl Contents {
         self.queue = VecDeque::new();
         self.held = VecDeque::new();
         self.in_flight = InFlight::default();
-        self.received = None;
+        self.received = HashSet::new();
         self.bytes = 0;
         self.allowance = 0;
         self.filters = HashMap::new();
-        self.shares = None;
+        self.shares = HashMap::new();
     }
 }

@@ -122,10 +122,9 @@ impl Joined {
         let text = filter.filter.as_bytes();
         let (known, count, subscriber) = {
             let state = session.lock();
-            let shares = state.shares.as_ref();
             let known = match share {
                 None => state.filters.get(text).copied(),
-                Some(_) => shares.and_then(|all| all.contains_key(text).then_some(wish)),
+                Some(_) => state.shares.contains_key(text).then_some(wish),
             };
             (known, state.subscriptions(), state.subscriber)
         };
@@ -136,8 +135,7 @@ impl Joined {
             let name = filter.filter.split_once('/').map_or("", |(_, name)| name);
             let group = shared::join(broker, name, inner, session, wish);
             let mut state = session.lock();
-            let shares = state.shares.get_or_insert_default();
-            shares.insert(text.into(), group);
+            state.shares.insert(text.into(), group);
             return Some(known.is_none());
         }
         if known == Some(wish) {
@@ -169,8 +167,7 @@ fn end(broker: &Arc<Broker>, session: &Arc<SessionState>, filter: &[u8]) -> bool
     let (subscriber, is_known, group) = {
         let mut state = session.lock();
         let is_known = state.filters.remove(filter).is_some();
-        let shares = state.shares.as_mut();
-        let group = shares.and_then(|shares| shares.remove(filter));
+        let group = state.shares.remove(filter);
         (state.subscriber, is_known, group)
     };
     if let (true, Some(subscriber)) = (is_known, subscriber) {

@@ -406,17 +406,18 @@ impl Client {
     }
 }
 
-/// Delivers a message, and keeps it where it wants to be. How many took it; None: there is no room to keep it, and
-/// nobody has got it.
-fn publish_message(broker: &Arc<Broker>, now: Instant, message: &Arc<Message>) -> Option<usize> {
+/// Delivers a message that nobody waits for an answer to, and keeps it, where it wants to be kept and there is room.
+fn publish_message(broker: &Arc<Broker>, now: Instant, message: &Arc<Message>) {
     if message.retain {
-        let limit = broker.settings.max_retained_bytes;
-        let stored = lock(&broker.mqtt.retained).store(message, now, limit);
-        if !stored {
-            return None;
-        }
+        keep(broker, now, message);
     }
-    Some(broker.publish(&message.topic, || message.clone()))
+    broker.publish(&message.topic, || message.clone());
+}
+
+/// Retains a message. False: there is no room for it.
+fn keep(broker: &Broker, now: Instant, message: &Arc<Message>) -> bool {
+    let limit = broker.settings.max_retained_bytes;
+    lock(&broker.mqtt.retained).store(message, now, limit)
 }
 
 /// A list of properties, of which those with a wrong value are left out: there are none.

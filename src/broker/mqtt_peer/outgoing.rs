@@ -6,7 +6,7 @@ use super::properties::Delivered;
 use super::queue::Queued;
 use super::state::{Contents, SessionState};
 use crate::broker::Message;
-use crate::codec::mqtt::{topic, Ack, AckKind, Properties, Publish, Qos, Reason, Version};
+use crate::codec::mqtt::{Ack, AckKind, Properties, Publish, Qos, Reason, Version};
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::time::Instant;
@@ -95,13 +95,10 @@ impl Link {
         out: &mut BytesMut,
     ) -> bool {
         let message: &Message = &queued.message;
-        // Other protocols have names that are no topics.
+        // That it is one was seen when the message came.
         let Ok(name) = std::str::from_utf8(&message.topic) else {
             return false;
         };
-        if topic::check_name(name).is_err() {
-            return false;
-        }
         let (alias, known) = match self.version {
             Version::V5 => self.aliases.find(&message.topic),
             Version::V311 => (0, false),

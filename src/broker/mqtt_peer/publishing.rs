@@ -1,6 +1,6 @@
 //! What a client publishes (MQTT 5, section 3.3): topic aliases, QoS 2 exactly once, retained messages.
 
-use super::{properties, publish_message, sys, Client, Joined};
+use super::{keep, properties, sys, Client, Joined};
 use crate::broker::Message;
 use crate::codec::mqtt::{AckKind, PropertyId, Publish, Qos, Reason, Version};
 use crate::error::Error;
@@ -120,14 +120,19 @@ impl Client {
         let reason = if publish.topic.starts_with('$') && sys::is_reserved(publish.topic) {
             Reason::NOT_AUTHORIZED
         } else {
-            let taken = match publish.retain {
-                false => Some(broker.publish(&topic, make)),
-                true => publish_message(broker, now, &make()),
-            };
-            match taken {
-                Some(0) => Reason::NO_MATCHING_SUBSCRIBERS,
-                Some(_) => Reason::SUCCESS,
-                None => Reason::QUOTA_EXCEEDED,
+            let message = publish.retain.then(&make);
+            let kept = message
+                .as_ref()
+                .is_none_or(|message| keep(broker, now, message));
+            // Who cannot be told is not refused the rest.
+            let can_refuse = version == Version::V5 && publish.qos != Qos::AtMostOnce;
+            if !kept && can_refuse {
+                Reason::QUOTA_EXCEEDED
+            } else {
+                match broker.publish(&topic, || message.unwrap_or_else(make)) {
+                    0 => Reason::NO_MATCHING_SUBSCRIBERS,
+                    _ => Reason::SUCCESS,
+                }
             }
         };
         match publish.qos {

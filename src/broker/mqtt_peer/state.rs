@@ -8,7 +8,7 @@ use super::in_flight::InFlight;
 use super::queue::{Queued, Wish};
 use super::will::Will;
 use crate::broker::{lock, Bell, Message, Name, Subscriber, SubscriberId, TimerId};
-use crate::codec::mqtt::Qos;
+use crate::codec::mqtt::{topic, Qos};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -137,6 +137,11 @@ impl SessionState {
     /// for others may take them. False: it was not taken.
     #[inline]
     pub(super) fn accept(&self, wish: Wish, message: &Arc<Message>, group: u32) -> bool {
+        // Other protocols have names that are no topics.
+        let name = std::str::from_utf8(&message.topic);
+        if name.map_or(true, |name| topic::check_name(name).is_err()) {
+            return false;
+        }
         let owner = self.owner();
         if wish.is_no_local() && message.publisher == owner {
             return false;

@@ -93,6 +93,9 @@ fn they_are_bounded_and_who_is_too_much_is_told() {
     let other = "y".repeat(300);
     assert_eq!(retained(&other, &mut from), "PUBACK #1 0x97");
     assert_eq!(to.told(), "");
+    // Who cannot be told is not refused the rest.
+    from.retain(&other, &other);
+    assert!(to.told().starts_with("PUBLISH"));
     // One that takes the place of another.
     assert_eq!(retained(&large, &mut from), "PUBACK #1");
     from.retain(&large, "");

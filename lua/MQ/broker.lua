@@ -31,6 +31,9 @@ local specs = {
   max_queue_bytes = {
     kind = "integer", min = 1, max = 2 ^ 40, default = 32 * 2 ^ 20, example = "max_queue_bytes = 32 * 2^20",
   },
+  max_retained_bytes = {
+    kind = "integer", min = 1, max = 2 ^ 40, default = 64 * 2 ^ 20, example = "max_retained_bytes = 64 * 2^20",
+  },
 }
 
 local served = core.broker_protocols or {}

@@ -35,6 +35,8 @@ mod filters;
 mod glob;
 mod mailbox;
 mod message;
+#[cfg(feature = "mqtt")]
+pub mod mqtt_peer;
 mod queues;
 pub mod redis_peer;
 mod router;
@@ -78,6 +80,9 @@ impl<T: Session<Events = Flow>> Peer for T {}
 pub enum Protocol {
     /// RESP2 and RESP3: publish/subscribe.
     Redis,
+    /// MQTT 3.1.1 and 5.0.
+    #[cfg(feature = "mqtt")]
+    Mqtt,
     /// STOMP 1.0, 1.1 and 1.2: topics and queues.
     #[cfg(feature = "stomp")]
     Stomp,
@@ -87,6 +92,8 @@ impl Protocol {
     /// All that this build has.
     pub const ALL: &'static [Protocol] = &[
         Protocol::Redis,
+        #[cfg(feature = "mqtt")]
+        Protocol::Mqtt,
         #[cfg(feature = "stomp")]
         Protocol::Stomp,
     ];
@@ -95,6 +102,8 @@ impl Protocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Redis => "redis",
+            #[cfg(feature = "mqtt")]
+            Protocol::Mqtt => "mqtt",
             #[cfg(feature = "stomp")]
             Protocol::Stomp => "stomp",
         }
@@ -104,6 +113,9 @@ impl Protocol {
     pub fn no_room(self) -> &'static [u8] {
         match self {
             Protocol::Redis => b"-ERR max number of clients reached\r\n",
+            // CONNACK of 3.1.1, "server unavailable": which version the client speaks is not known yet.
+            #[cfg(feature = "mqtt")]
+            Protocol::Mqtt => b"\x20\x02\x00\x03",
             #[cfg(feature = "stomp")]
             Protocol::Stomp => b"ERROR\nmessage:max number of connections reached\n\n\0",
         }
@@ -112,6 +124,8 @@ impl Protocol {
     fn peer(self, caller: Caller) -> Box<dyn Peer> {
         match self {
             Protocol::Redis => Box::new(redis_peer::RedisPeer::new(caller)),
+            #[cfg(feature = "mqtt")]
+            Protocol::Mqtt => Box::new(mqtt_peer::MqttPeer::new(caller)),
             #[cfg(feature = "stomp")]
             Protocol::Stomp => Box::new(stomp_peer::StompPeer::new(caller)),
         }
@@ -261,6 +275,8 @@ pub struct Broker {
     last_id: AtomicU64,
     observed: AtomicU32,
     observer: OnceLock<Observer>,
+    #[cfg(feature = "mqtt")]
+    mqtt: mqtt_peer::Service,
 }
 
 impl fmt::Debug for Broker {
@@ -284,6 +300,8 @@ impl Broker {
             last_id: AtomicU64::new(0),
             observed: AtomicU32::new(0),
             observer: OnceLock::new(),
+            #[cfg(feature = "mqtt")]
+            mqtt: mqtt_peer::Service::default(),
         })
     }
 

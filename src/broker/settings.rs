@@ -18,6 +18,8 @@ pub struct Settings {
     pub max_subscriptions: usize,
     /// Bytes that may wait for one client to read them.
     pub max_queue_bytes: usize,
+    /// Bytes of all retained messages (MQTT).
+    pub max_retained_bytes: usize,
 }
 
 impl fmt::Debug for Settings {
@@ -38,6 +40,7 @@ impl Default for Settings {
             max_packet: 64 << 20,
             max_subscriptions: 1_000_000,
             max_queue_bytes: 32 << 20,
+            max_retained_bytes: 64 << 20,
         }
     }
 }
@@ -71,6 +74,7 @@ impl Settings {
             max_packet: size("max_packet", defaults.max_packet),
             max_subscriptions: size("max_subscriptions", defaults.max_subscriptions),
             max_queue_bytes: size("max_queue_bytes", defaults.max_queue_bytes),
+            max_retained_bytes: size("max_retained_bytes", defaults.max_retained_bytes),
         })
     }
 

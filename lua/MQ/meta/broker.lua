@@ -15,6 +15,7 @@ local broker = {}
 ---@field max_packet? integer            # bytes of the largest frame that a client may send: 64 MiB
 ---@field max_subscriptions? integer     # of one client: 1000000
 ---@field max_queue_bytes? integer       # that may wait for one client to read them, or be in one queue: 32 MiB
+---@field max_retained_bytes? integer    # of all retained messages of MQTT: 64 MiB
 
 ---@class MQ.broker.Stats
 ---@field connections integer      # now

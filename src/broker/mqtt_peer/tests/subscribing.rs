@@ -1,0 +1,196 @@
+//! Subscriptions: their options, their ends, their limits, what observers hear.
+
+use super::*;
+use crate::broker::{Happening, Notice};
+use std::sync::Mutex;
+
+#[test]
+fn each_matching_subscription_gets_its_own_copy_as_its_options_say() {
+    let world = World::new();
+    let (mut to, mut from) = (world.client("to"), world.client("from"));
+    to.subscribe_with(filter("a/+", 1), 1);
+    to.subscribe_with(filter("a/#", 0), 268_435_455);
+    to.subscribe_with(filter("a/b", 2), 0);
+    from.publish(2, "a/b", "x");
+    let told = to.told();
+    let mut lines: Vec<_> = told.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines.len(), 3, "{told}");
+    assert_eq!(
+        lines[0],
+        "PUBLISH 0 a/b x subscription_identifier=268435455"
+    );
+    assert!(lines[1].starts_with("PUBLISH 1 #") && lines[1].ends_with("subscription_identifier=1"));
+    assert!(lines[2].starts_with("PUBLISH 2 #") && lines[2].ends_with("a/b x"));
+
+    let mut own = world.client("own");
+    own.subscribe_with(
+        Filter {
+            no_local: true,
+            ..filter("c", 0)
+        },
+        0,
+    );
+    assert_eq!(own.publish(1, "c", "x"), "PUBACK #7 0x10");
+    from.publish(0, "c", "y");
+    assert_eq!(own.told(), "PUBLISH 0 c y");
+
+    let mut kept = world.client("kept");
+    kept.subscribe("d", 0);
+    let mut marked = world.client("marked");
+    marked.subscribe_with(
+        Filter {
+            retain_as_published: true,
+            ..filter("d", 0)
+        },
+        0,
+    );
+    from.retain("d", "x");
+    assert_eq!(kept.told(), "PUBLISH 0 d x");
+    assert_eq!(marked.told(), "PUBLISH 0 retain d x");
+}
+
+#[test]
+fn a_subscription_that_is_made_again_is_changed() {
+    let world = World::new();
+    let (mut to, mut from) = (world.client("to"), world.client("from"));
+    to.subscribe_with(filter("a/#", 0), 1);
+    assert_eq!(to.subscribe_with(filter("a/#", 1), 2), "SUBACK #1 0x01");
+    assert_eq!(to.subscribe_with(filter("a/#", 1), 2), "SUBACK #1 0x01");
+    from.publish(1, "a", "x");
+    assert_eq!(to.told(), "PUBLISH 1 #1 a x subscription_identifier=2");
+    assert_eq!(
+        world
+            .broker
+            .counters()
+            .subscriptions
+            .load(Ordering::Relaxed),
+        1
+    );
+}
+
+#[test]
+fn nothing_comes_after_the_end_of_a_subscription() {
+    let world = World::new();
+    let (mut to, mut from) = (world.client("to"), world.client("from"));
+    to.subscribe("a/#", 0);
+    from.publish(0, "a/b", "x");
+    assert_eq!(to.unsubscribe("a/#"), "PUBLISH 0 a/b x\nUNSUBACK #2 0x00");
+    assert_eq!(to.unsubscribe("a/#"), "UNSUBACK #2 0x11");
+    from.publish(0, "a/b", "x");
+    assert_eq!(to.told(), "");
+    assert_eq!(
+        world
+            .broker
+            .counters()
+            .subscriptions
+            .load(Ordering::Relaxed),
+        0
+    );
+    let mut old = world.old_client("old");
+    assert_eq!(old.unsubscribe("x"), "UNSUBACK #2 ");
+}
+
+#[test]
+fn subscriptions_are_limited() {
+    let world = World::with(Settings {
+        max_subscriptions: 2,
+        ..Settings::default()
+    });
+    let (mut new, mut old) = (world.client("new"), world.old_client("old"));
+    for (wire, refusal) in [(&mut new, "SUBACK #1 0x97"), (&mut old, "SUBACK #1 0x80")] {
+        wire.subscribe("a", 0);
+        wire.subscribe("b", 0);
+        assert_eq!(wire.subscribe("c", 0), refusal);
+        assert_eq!(wire.subscribe("a", 1), "SUBACK #1 0x01");
+        wire.unsubscribe("a");
+        assert_eq!(wire.subscribe("c", 0), "SUBACK #1 0x00");
+    }
+}
+
+#[test]
+fn wildcards_do_not_match_what_is_the_brokers_own() {
+    let world = World::new();
+    let (mut to, mut from) = (world.client("to"), world.client("from"));
+    to.subscribe("#", 0);
+    to.subscribe("+/a", 0);
+    from.publish(0, "$x/a", "1");
+    assert_eq!(to.told(), "");
+    to.subscribe("$x/#", 0);
+    from.publish(0, "$x/a", "2");
+    assert_eq!(to.told(), "PUBLISH 0 $x/a 2");
+}
+
+#[test]
+fn the_broker_tells_of_itself_to_who_asks() {
+    let mut world = World::new();
+    let mut wire = world.client("a");
+    assert!(world
+        .broker
+        .deadline(&(Weak::<Rung>::new() as Weak<dyn Bell>))
+        .is_none());
+    let told = wire.subscribe("$SYS/broker/clients/+", 0);
+    assert_eq!(
+        told,
+        "SUBACK #1 0x00\nPUBLISH 0 retain $SYS/broker/clients/total 1\n\
+         PUBLISH 0 retain $SYS/broker/clients/connected 1\n\
+         PUBLISH 0 retain $SYS/broker/clients/disconnected 0"
+    );
+    assert_eq!(
+        wire.subscribe("$SYS/broker/uptime", 0),
+        "SUBACK #1 0x00\nPUBLISH 0 retain $SYS/broker/uptime 0 seconds"
+    );
+    let other = world.client("b");
+    assert_eq!(wire.told(), "");
+    for _ in 0..2 {
+        world.pass(10);
+        let told = wire.told();
+        assert!(
+            told.contains("PUBLISH 0 $SYS/broker/clients/total 2"),
+            "{told}"
+        );
+        assert_eq!(told.matches("uptime").count(), 1, "{told}");
+    }
+    other.lose();
+    wire.unsubscribe("$SYS/broker/uptime");
+    wire.lose();
+    world.pass(10);
+    world.pass(10);
+    assert!(world
+        .broker
+        .deadline(&(Weak::<Rung>::new() as Weak<dyn Bell>))
+        .is_none());
+}
+
+#[test]
+fn observers_hear_of_it() {
+    let world = World::new();
+    let heard = Arc::<Mutex<Vec<String>>>::default();
+    let notes = heard.clone();
+    world.broker.set_observer(Box::new(move |notice: Notice| {
+        let text = String::from_utf8_lossy(&notice.text).into_owned();
+        let line = format!(
+            "{} {} {text}",
+            notice.what.as_str(),
+            notice.protocol.as_str()
+        );
+        notes.lock().expect("unpoisoned").push(line);
+    }));
+    for what in Happening::ALL {
+        world.broker.observe(what);
+    }
+    let mut wire = world.client("a");
+    wire.subscribe("x/#", 0);
+    wire.subscribe("x/#", 1);
+    wire.unsubscribe("x/#");
+    wire.lose();
+    assert_eq!(
+        *heard.lock().expect("unpoisoned"),
+        [
+            "connect mqtt ",
+            "subscribe mqtt x/#",
+            "unsubscribe mqtt x/#",
+            "disconnect mqtt gone"
+        ]
+    );
+}

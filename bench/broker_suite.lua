@@ -19,7 +19,7 @@ local suite = { name = "broker", order = {}, benches = benches, rows = {}, peer_
 function suite.start(dir)
   local servers = {}
   local function start(module, options)
-    local place = dir .. "/" .. module.name
+    local place = ("%s/%d"):format(dir, #servers)
     os.execute(("mkdir -m 711 '%s'"):format(place))
     servers[#servers + 1] = module.start(place, options)
     return servers[#servers]
@@ -110,7 +110,7 @@ define("BF1000", fan_out(1000, 500), {
 })
 
 define("BI1", function()
-  local count = 200000
+  local count = 300000
   local function side(port)
     return { rate = count / runner.results(runner.peer("mqtt_load", port, "bench/in", count, SIZE, 1)).seconds }
   end
@@ -165,7 +165,7 @@ define("BW", function()
   local function side(own)
     return embedded(function(ports, process)
       return with_crowd(ports, process, 10, own, function(bytes)
-        local count = 200000
+        local count = 1000000
         local load = runner.peer("mqtt_load", ports.mqtt, "bench/no/body", count, SIZE, 1)
         return { bytes = bytes / (10 * own), rate = count / runner.results(load).seconds }
       end)

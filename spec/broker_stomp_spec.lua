@@ -329,7 +329,7 @@ except stomp.exception.ConnectFailedException:
 
     local fd = assert(sys.connect("127.0.0.1", at.port, 5))
     assert(sys.write(fd, "CONNECT\n\n\0SUBSCRIBE\ndestination:flood\nreceipt:1\n\n\0", 5))
-    eventually(function() return broker:stats().subscriptions == 1 end)
+    eventually(function() return broker:stats().subscriptions == 2 end)
     local got = inbox(client(at), "flood")
     local flooded = 0
     eventually(function()

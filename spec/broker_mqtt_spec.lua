@@ -253,7 +253,8 @@ describe("MQ.broker as an MQTT server", function()
       for _, version in ipairs(tools.versions) do
         local ann = { version = version, username = "ann", password = "secret" }
         assert.is_true(client(at, ann):emit("x", ""))
-        for _, options in ipairs { {}, { username = "ann", password = "common" }, { username = "bob", password = "x" } } do
+        local wrong = { {}, { username = "ann", password = "common" }, { username = "bob", password = "x" } }
+        for _, options in ipairs(wrong) do
           options.version = version
           local ok, _, code = client(at, options):emit("x", "")
           assert.same({ nil, "auth" }, { ok, code })

@@ -4,7 +4,7 @@ use super::outgoing::{Aliases, Link};
 use super::publishing::{Incoming, ALIASES, RECEIVE_MAXIMUM};
 use super::sessions::{self, Arriving, LONGEST};
 use super::will::Will;
-use super::{list, Client, Joined};
+use super::{list, sys, Client, Joined};
 use crate::codec::mqtt::{
     ConnAck, Connect, Properties, PropertyId, PropertyValue, Reason, Version, MAX_REMAINING,
 };
@@ -35,6 +35,13 @@ impl Client {
             return Err(self.refuse(Reason::BAD_AUTHENTICATION_METHOD, Code::Auth, text));
         }
         self.log_in(connect)?;
+        if connect
+            .will
+            .is_some_and(|will| sys::is_reserved(will.topic))
+        {
+            let text = "its will is for a topic of the broker's own";
+            return Err(self.refuse(Reason::NOT_AUTHORIZED, Code::Refused, text));
+        }
         let assigned;
         let client_id = match connect.client_id {
             "" if connect.version == Version::V311 && !connect.clean_start => {

@@ -400,8 +400,11 @@ impl Client {
     /// The connection is over.
     fn leave(&mut self) {
         if let (Some(joined), Some(now)) = (self.joined.take(), self.now) {
-            let broker = &self.caller.broker;
-            sessions::detach(broker, now, self.caller.id, &joined.session);
+            let caller = &self.caller;
+            let ended = sessions::detach(&caller.broker, now, caller.id, &joined.session);
+            for filter in ended {
+                caller.tell(Happening::Unsubscribe, &filter);
+            }
         }
     }
 }

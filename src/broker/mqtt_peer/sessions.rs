@@ -115,12 +115,18 @@ fn ring(bell: Option<Weak<dyn Bell>>) {
     }
 }
 
-/// The connection `owner` has ended, not long after `now`, the last time that it knew.
-pub(super) fn detach(broker: &Arc<Broker>, now: Instant, owner: u64, session: &Arc<SessionState>) {
+/// The connection `owner` has ended, not long after `now`, the last time that it knew. The subscriptions that have ended
+/// with it.
+pub(super) fn detach(
+    broker: &Arc<Broker>,
+    now: Instant,
+    owner: u64,
+    session: &Arc<SessionState>,
+) -> Vec<Name> {
     let mut sessions = lock(&broker.mqtt.sessions);
     let mut state = session.lock();
     if session.owner() != owner {
-        return;
+        return Vec::new();
     }
     session.hand_over(&mut state, 0, None);
     let epoch = state.epoch;
@@ -130,13 +136,13 @@ pub(super) fn detach(broker: &Arc<Broker>, now: Instant, owner: u64, session: &A
         drop(state);
         sessions.remove(session);
         drop(sessions);
-        end(broker, session);
+        let ended = end(broker, session);
         if let Some(will) = will {
             broker.after(now, move |broker, now| {
                 publish_message(broker, now, &will.into_message(now));
             });
         }
-        return;
+        return ended;
     }
     state.drop_unacknowledged();
     let groups: Vec<u32> = state.shares.values().copied().collect();
@@ -155,6 +161,7 @@ pub(super) fn detach(broker: &Arc<Broker>, now: Instant, owner: u64, session: &A
             await_return(broker, now, &session, epoch);
         }
     });
+    Vec::new()
 }
 
 /// Has the will published and the session ended when their time comes.
@@ -219,8 +226,12 @@ fn expire(
     }
 }
 
-/// Forgets all of a session that nobody has any more.
-fn end(broker: &Arc<Broker>, session: &Arc<SessionState>) {
+/// Forgets all of a session that nobody has any more; its subscriptions.
+fn end(broker: &Arc<Broker>, session: &Arc<SessionState>) -> Vec<Name> {
+    let timers = std::mem::take(&mut session.lock().timers);
+    timers.into_iter().flatten().for_each(|timer| {
+        broker.cancel(timer);
+    });
     let (subscriber, filters, shares, messages) = {
         let mut state = session.lock();
         let shares = std::mem::take(&mut state.shares);
@@ -252,4 +263,5 @@ fn end(broker: &Arc<Broker>, session: &Arc<SessionState>) {
     broker.mqtt.sys.unwatch(watching.count());
     let subscriptions = &broker.counters.subscriptions;
     subscriptions.fetch_sub(count as u64, Ordering::Relaxed);
+    filters.into_keys().chain(shares.into_keys()).collect()
 }

@@ -37,10 +37,8 @@ impl Client {
                 // Version 3.1.1 marks what is retained only (3.1.1, [MQTT-3.3.1-9]).
                 filter.retain_as_published && version == Version::V5,
             );
-            let share = match version {
-                Version::V5 => topic::shared_filter(filter.filter),
-                Version::V311 => None,
-            };
+            // Version 3.1.1 has no such word, but its clients know it from other brokers.
+            let share = topic::shared_filter(filter.filter);
             let begun = joined.begin(broker, now, filter, share, wish);
             let Some(is_new) = begun else {
                 reasons.push(Reason::QUOTA_EXCEEDED);

@@ -89,6 +89,22 @@ fn a_session_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn nothing_is_left_to_wait_for_of_a_session_that_was_begun_anew() {
+    let mut world = World::new();
+    let clock: Weak<dyn Bell> = Weak::<Rung>::new();
+    world.keeper("a").0.lose();
+    world.pass(0);
+    assert!(world.broker.deadline(&clock).is_some());
+    let back = world.client("a");
+    assert!(world.broker.deadline(&clock).is_none());
+    back.lose();
+    world.keeper("a").0.lose();
+    world.pass(0);
+    let _back = world.keeper("a");
+    assert!(world.broker.deadline(&clock).is_none());
+}
+
+#[test]
 fn a_client_may_change_its_mind_as_it_leaves() {
     let mut world = World::new();
     let leave = |seconds: u32| {

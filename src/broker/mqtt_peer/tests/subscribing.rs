@@ -183,6 +183,7 @@ fn observers_hear_of_it() {
     wire.subscribe("x/#", 0);
     wire.subscribe("x/#", 1);
     wire.unsubscribe("x/#");
+    wire.subscribe("y", 0);
     wire.lose();
     assert_eq!(
         *heard.lock().expect("unpoisoned"),
@@ -190,6 +191,8 @@ fn observers_hear_of_it() {
             "connect mqtt ",
             "subscribe mqtt x/#",
             "unsubscribe mqtt x/#",
+            "subscribe mqtt y",
+            "unsubscribe mqtt y",
             "disconnect mqtt gone"
         ]
     );

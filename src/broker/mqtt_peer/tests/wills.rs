@@ -62,6 +62,16 @@ fn it_is_published_when_the_connection_breaks() {
 }
 
 #[test]
+fn it_is_not_for_what_is_the_brokers_own() {
+    let refused = Packet::Connect(Connect {
+        will: Some(will("$SYS/broker/version", "x", Properties::NONE)),
+        ..connect(Version::V5, "a")
+    });
+    let told = (Code::Refused, "CONNACK 0x87".to_owned());
+    assert_eq!(World::new().wire().fail(refused), told);
+}
+
+#[test]
 fn a_good_bye_takes_it_back() {
     let mut world = World::new();
     let mut watcher = watcher(&world);

@@ -88,11 +88,22 @@ function threads.attach(host, semaphores)
     self.wakes:post(1)
   end
 
-  -- The body of a light thread.
+  -- The body of a light thread. One that has been called takes a job even where its carrier has run enough of them:
+  -- nobody else has been called for that.
   local function work(self)
     local thread, wakes = running(), semaphore.new(0)
-    while true do
-      local job = self.left > 0 and next_job()
+    repeat
+      local job = next_job()
+      if not job then
+        if idle >= IDLE or ngx.worker.exiting() then
+          return
+        end
+        idle = idle + 1
+        if not available:wait(FOREVER) then
+          idle = idle - 1
+        end
+        job = next_job()
+      end
       if job then
         self.left = self.left - 1
         if self.left == 0 then
@@ -101,15 +112,8 @@ function threads.attach(host, semaphores)
         current[thread], semaphores[job] = job, wakes
         run(job)
         current[thread] = nil
-      elseif self.left == 0 or idle >= IDLE or ngx.worker.exiting() then
-        return
-      else
-        idle = idle + 1
-        if not available:wait(FOREVER) then
-          idle = idle - 1
-        end
       end
-    end
+    until self.left <= 0
   end
 
   local function carry()
@@ -123,7 +127,7 @@ function threads.attach(host, semaphores)
         wanted = wanted - 1
         ngx.thread.spawn(work, self)
       end
-      local over = self.left == 0 or ngx.worker.exiting()
+      local over = self.left <= 0 or ngx.worker.exiting()
       if not over then
         self.wakes:wait(FOREVER)
       end

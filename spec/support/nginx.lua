@@ -26,8 +26,8 @@ local function is_root()
   return id == "0"
 end
 
--- options: workers (2); worker = "Lua code that each worker runs when it begins"; http = "directives"; server =
--- "directives, locations among them"; main = "directives"; env = {name = value}, which Lua sees.
+-- options: workers (2); worker = "Lua code that each worker runs when it begins", or false; http = "directives";
+-- server = "directives, locations among them"; main = "directives"; env = {name = value}, which Lua sees.
 -- Fields: path (where it listens) pid dir.
 function Nginx:configure(options)
   self.path = self.dir .. "/http.sock"
@@ -46,10 +46,10 @@ function Nginx:configure(options)
   for _, line in ipairs {
     "events { worker_connections 256; }",
     "http {", "access_log off;",
-    ("lua_package_path '%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;%s/usr/share/lua/5.1/?.lua;;';"):format(root, root, root,
-      home),
+    ("lua_package_path '%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;%s/usr/share/lua/5.1/?.lua;;';")
+      :format(root, root, root, home),
     ("lua_package_cpath '%s/build/luajit/?.so;;';"):format(root),
-    LEASH:format(options.worker or ""), options.http or "",
+    options.worker ~= false and LEASH:format(options.worker or "") or "", options.http or "",
     "server {", ("listen unix:%s;"):format(self.path), "default_type text/plain;", options.server or "", "}",
   } do
     lines[#lines + 1] = line

@@ -168,8 +168,10 @@ function threads.attach(host, semaphores)
   end
 
   local function leave()
-    available:post(idle)
-    idle = 0
+    while idle > 0 do
+      idle = idle - 1
+      available:post(1)
+    end
     for each in pairs(carriers) do
       each.wakes:post(1)
     end

@@ -9,7 +9,7 @@ end
 local sys = helper.sys
 
 -- Everything that is measured has a bound that a crowded machine keeps, too.
-local LONGEST_GAP, IDLE_CPU, GROWTH = 1, 0.2, 8
+local LONGEST_GAP, IDLE_CPU, GROWTH = 1, 0.2, 3
 
 local function eventually(seconds, what, condition)
   local deadline = sys.now() + seconds

@@ -93,7 +93,7 @@ end
 -- Sends a request without waiting -> finish(), which gives the answer's body and status.
 function Nginx:request(path, seconds)
   local deadline = sys.now() + (seconds or 10)
-  local fd = assert(sys.connect(self.path, 0, 5))
+  local fd = assert(sys.connect(self.path, self.port or 0, 5))
   assert(sys.write(fd, ("GET %s HTTP/1.0\r\nHost: nginx\r\n\r\n"):format(path), 5))
   return function()
     local parts = {}

@@ -18,6 +18,8 @@ local timers = require "MQ.timers"
 
 local FOREVER, RETRY = threads.FOREVER, threads.RETRY
 local SHORTEST = 0.001
+local ROUND = 0.1   -- between two looks where it has to poll
+local LOOK = 5      -- nginx may have dropped the timer that tells of the end, as one too many
 local FAR = 1e9
 local GRACE = 1   -- seconds which requests have to finish in when the worker is told to end; then its clients close
 
@@ -35,7 +37,7 @@ end
 local port                           -- which it serves
 local notice                         -- what it calls when there is something to see to
 local state                          -- what the clients have to say
-local pumping, ended = false, false
+local pumping, leaving, ended = false, false, false
 local sleepers, clock, ticking = timers.new(), semaphore.new(0), false
 local next_turn = {}                 -- whoever sleeps for no time at all
 
@@ -47,14 +49,32 @@ local function tick()
   end
 end
 
+local function stop()
+  ended = true
+  port:ring()
+  tick()
+end
+
+-- Ends everything, so that the worker can.
+local function leave()
+  ngx.sleep(GRACE)
+  state.close()
+  stop()
+  end_threads()
+end
+
 local function keep_time()
   repeat
-    local seconds = check_threads() and RETRY or FOREVER
+    local seconds = check_threads() and RETRY or LOOK
     if sleepers[1] then
       seconds = math.min(sleepers[1].at - core.now(), seconds)
     end
     clock:wait(bounded(seconds))
     ticking = false
+    if not leaving and ngx.worker.exiting() then
+      leaving = true
+      ngx.thread.spawn(leave)
+    end
     local now = core.now()
     while sleepers[1] and sleepers[1].at <= now do
       local sleeper = sleepers[1]
@@ -81,7 +101,7 @@ local function connect()
     end
     socket:close()
   end
-  ngx.log(ngx.ERR, "MQ cannot connect to its own socket, and looks once a second: ", err)
+  return nil, err
 end
 
 local function serve()
@@ -96,17 +116,25 @@ local function serve()
 end
 
 local function listen()
-  local socket
+  local socket, told
   while not ended do
-    socket = socket or connect()
+    local bytes, err
+    if not socket then
+      socket, err = connect()
+    end
     if socket then
-      local bytes, err = socket:receiveany(64)
+      told = false
+      bytes, err = socket:receiveany(64)
       if not bytes and err ~= "timeout" then
         socket:close()
         socket = nil
       end
     else
-      ngx.sleep(RETRY)
+      if not told then
+        told = true
+        ngx.log(ngx.ERR, "MQ cannot connect to its own socket, looks ten times a second instead, and tries on: ", err)
+      end
+      ngx.sleep(ROUND)
     end
     serve()
   end
@@ -115,30 +143,14 @@ local function listen()
   end
 end
 
-local function stop()
-  ended = true
-  port:ring()
-  tick()
-end
-
--- Ends everything, so that the worker can.
-local function leave()
-  ngx.sleep(GRACE)
-  state.close()
-  stop()
-  end_threads()
-end
-
 -- A worker that is told to end may still have requests, and these may need MQ: then the pump starts again.
 local start_pump = threads.starter(function()
   if pumping then
     return
   end
-  pumping, ended = true, false
+  pumping, leaving, ended = true, false, false
   ngx.thread.spawn(keep_time)
-  if ngx.worker.exiting() then
-    ngx.thread.spawn(leave)
-  end
+  tick()
   listen()
   pumping = false
 end)
@@ -149,8 +161,8 @@ function loop.watch(_, fn, of)
   end
   port, notice, state = core.port(), fn, of
   local ok, err = ngx.timer.at(FAR, function(premature)
-    if premature and pumping then
-      leave()
+    if premature then
+      tick()
     end
   end)
   if not ok then

@@ -21,7 +21,7 @@ local IDLE = 64       -- light threads that wait for a job
 local threads = { FOREVER = FOREVER, RETRY = RETRY }
 
 --- Returns what has fn run by a timer, soon, and once where it is called again before that. nginx drops a timer that is
--- one too many (lua_max_running_timers), and logs it.
+-- one too many (lua_max_running_timers), and logs it: true where that has happened, and another one is asked for.
 function threads.starter(fn)
   local asked
 
@@ -31,13 +31,14 @@ function threads.starter(fn)
   end
 
   return function()
-    local now = core.now()
+    local now, before = core.now(), asked
     if not asked or now - asked >= RETRY then
       asked = now
       local ok, err = ngx.timer.at(0, begin)
       if not ok then
         ngx.log(ngx.ERR, "MQ gets no timer, and tries again: ", err)
       end
+      return before ~= nil
     end
   end
 end
@@ -49,8 +50,8 @@ function threads.identity(co)
   return co and (current[co] or co)
 end
 
---- Gives `host` spawn. `semaphores` (job → semaphore) gets what wakes a job. Returns check(), which asks again for a
--- timer that has not begun, true where there is none; and leave(), which ends what waits for jobs.
+--- Gives `host` spawn. `semaphores` (job → semaphore) gets what wakes a job. Returns check(), which sees to it that a
+-- timer begins, true where it has to be called again; and leave(), which ends what waits for jobs.
 function threads.attach(host, semaphores)
   local queue, first, last = {}, 1, 0
   local available = semaphore.new(0)   -- idle light threads wait for it
@@ -116,11 +117,15 @@ function threads.attach(host, semaphores)
     until self.left <= 0
   end
 
+  local function new()
+    return { left = JOBS, wakes = semaphore.new(0) }
+  end
+
   local function carry()
     if carrier then
       return   -- it has begun late, and another one meanwhile
     end
-    local self = { left = JOBS, wakes = semaphore.new(0) }
+    local self = new()
     carrier, carriers[self] = self, true
     repeat
       while wanted > 0 and self.left > 0 do
@@ -162,8 +167,15 @@ function threads.attach(host, semaphores)
 
   local function check()
     if wanted > 0 and not carrier then
-      start()
-      return true
+      if start() then
+        -- What waits in the carriers that there are may need these to go on: rather in the caller's timer than never.
+        local self = new()
+        while wanted > 0 do
+          wanted = wanted - 1
+          ngx.thread.spawn(work, self)
+        end
+      end
+      return wanted > 0
     end
   end
 

@@ -37,15 +37,15 @@ end
 describe("MQ in nginx's workers", function()
   local redis, nginx
 
-  -- `worker`: what each does when it begins; `...`: locations.
+  -- `worker`: what each does when it begins; `options.client`: more options of `mq`; `...`: locations.
   local function start(worker, options, ...)
     options.worker = ([[
       local MQ = require "MQ"
-      local mq = MQ.connect(os.getenv "MQ_URL", { on_error = function(_, err) ngx.log(ngx.ERR, err) end })
+      local mq = MQ.connect(os.getenv "MQ_URL", { on_error = function(_, err) ngx.log(ngx.ERR, err) end, %s })
       package.loaded.queue = mq
       %s
-    ]]):format(worker)
-    options.env = { MQ_URL = redis.url }
+    ]]):format(options.client or "", worker)
+    options.env = { MQ_URL = redis.url, TMPDIR = options.tmpdir }
     options.http = (options.http or "") .. " lua_shared_dict seen 1m;"
     options.server = table.concat({
       location("/emit", 'ngx.say(tostring(mq:emit(ngx.var.arg_to, ngx.var.arg_say)))'),
@@ -228,6 +228,58 @@ describe("MQ in nginx's workers", function()
       assert.equal("away\n", (nginx:get("/away")))
     end
     assert.equal("true\n", (nginx:get("/emit?to=ngx/x&say=x")))
+    assert.same({}, complaints())
+  end)
+
+  it("nor is one that waits for room", function()
+    start("", { workers = 1, client = "max_queue = 1, timeout = 0.3" }, location("/killed", [[
+      local thread = ngx.thread.spawn(function()
+        while true do mq:post("ngx/x", "x") end
+      end)
+      ngx.thread.kill(thread)
+      ngx.say(tostring(mq:post("ngx/x", "y")), tostring(mq:post("ngx/x", "z")))
+    ]]))
+    assert.equal("niltrue\n", (nginx:get("/killed")))   -- for the first one there was no room within its time
+    assert.equal("true\n", (nginx:get("/emit?to=ngx/x&say=x")))
+    assert.same({}, complaints())
+  end)
+
+  it("goes on where there are too few timers for all that waits, and ends", function()
+    start("", { workers = 1, http = "lua_max_running_timers 2;" }, location("/many", [[
+      local left = 1100
+      for _ = 1, left do
+        MQ.loop.spawn(function()
+          assert(mq:emit("ngx/x", "x"))
+          left = left - 1
+        end)
+      end
+      while left > 0 do ngx.sleep(0.01) end
+      ngx.say("done")
+    ]]))
+    assert.equal("done\n", (nginx:get("/many", 30)))
+    assert(sys.kill(nginx.pid, "QUIT"))
+    assert.equal("exit 0", table.concat({ sys.wait(nginx.pid, 20) }, " ", 1, 2))
+    nginx.pid = nil
+    for _, line in ipairs(complaints()) do
+      assert.matches("lua_max_running_timers are not enough", line)
+    end
+  end)
+
+  it("polls where no socket can be made, and says so once", function()
+    start("", { workers = 1, tmpdir = "/nonexistent" })
+    for _ = 1, 5 do
+      assert.equal("true\n", (nginx:get("/emit?to=ngx/x&say=x")))
+    end
+    local lines = complaints()
+    assert.equal(1, #lines)
+    assert.matches("MQ cannot connect to its own socket, looks ten times a second instead", lines[1])
+  end)
+
+  it("leaves nothing in the directory for temporary files", function()
+    local dir = helper.tmpdir()
+    start("", { workers = 1, tmpdir = dir })
+    assert.equal("true\n", (nginx:get("/emit?to=ngx/x&say=x")))
+    assert.equal(0, (helper.run { "rmdir", dir }))
     assert.same({}, complaints())
   end)
 

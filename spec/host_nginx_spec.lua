@@ -348,18 +348,24 @@ describe("MQ in nginx's workers", function()
     end)
     MQ.loop.at(0.05, function() mq:post("ngx/beat", "x") end)
   ]]
-  local slow = location("/slow", "ngx.sleep(0.4) ngx.say(tostring(mq:emit('ngx/news', 'slow')))")
-  local serving = location("/serve", "ngx.say('serving') ngx.flush(true) ngx.say(tostring(mq:start()))")
+  local slow = location("/slow", "ngx.shared.seen:incr('begun', 1, 0) ngx.sleep(0.4) ngx.say(tostring(mq:emit('ngx/news', 'slow')))")
+  local serving = location("/serve", "ngx.shared.seen:incr('begun', 1, 0) ngx.say('serving') ngx.flush(true) ngx.say(tostring(mq:start()))")
+
+  -- So many of those requests have begun: nginx does not begin one when it has been told to end.
+  local function begun(count)
+    eventually(10, "the requests have begun", function() return nginx:get("/seen?key=begun") == count .. "\n" end)
+  end
 
   it("a worker that is told to end lets requests finish, closes its clients and ends", function()
     start(subscribe, {}, slow, serving, location("/late", [[
+      ngx.shared.seen:incr("begun", 1, 0)
       ngx.sleep(1.5)   -- by now the clients are closed
       local late = MQ.connect(os.getenv "MQ_URL")
       ngx.say(tostring(select(3, mq:emit("ngx/x", "x"))), tostring(late:emit("ngx/x", "x")))
     ]]))
     eventually(10, "the subscriptions", function() return nginx:get("/seen?key=subscribed") == "2\n" end)
     local finish, serves, late = nginx:request("/slow"), nginx:request("/serve"), nginx:request("/late")
-    sys.sleep(0.1)   -- nginx shows nobody that it has begun
+    begun(3)
     assert(sys.kill(nginx.pid, "QUIT"))
     assert.equal("true\n", (finish()))
     assert.equal("serving\ntrue\n", (serves()))
@@ -376,7 +382,7 @@ describe("MQ in nginx's workers", function()
     for round = 1, 2 do
       local before = nginx:get("/pid")
       local finish = nginx:request("/slow")
-      sys.sleep(0.1)
+      begun(round)
       assert(sys.kill(nginx.pid, "HUP"))
       assert.equal("true\n", (finish()))
       for _ = 1, 50 do
@@ -398,7 +404,7 @@ describe("MQ in nginx's workers", function()
     start(subscribe, {}, serving)
     eventually(10, "the subscriptions", function() return nginx:get("/seen?key=subscribed") == "2\n" end)
     local serves = nginx:request("/serve")
-    sys.sleep(0.1)
+    begun(1)
     assert(sys.kill(nginx.pid, "TERM"))
     assert.equal("exit 0", table.concat({ sys.wait(nginx.pid, 10) }, " ", 1, 2))
     nginx.pid = nil

@@ -348,8 +348,17 @@ describe("MQ in nginx's workers", function()
     end)
     MQ.loop.at(0.05, function() mq:post("ngx/beat", "x") end)
   ]]
-  local slow = location("/slow", "ngx.shared.seen:incr('begun', 1, 0) ngx.sleep(0.4) ngx.say(tostring(mq:emit('ngx/news', 'slow')))")
-  local serving = location("/serve", "ngx.shared.seen:incr('begun', 1, 0) ngx.say('serving') ngx.flush(true) ngx.say(tostring(mq:start()))")
+  local slow = location("/slow", [[
+    ngx.shared.seen:incr("begun", 1, 0)
+    ngx.sleep(0.4)
+    ngx.say(tostring(mq:emit("ngx/news", "slow")))
+  ]])
+  local serving = location("/serve", [[
+    ngx.shared.seen:incr("begun", 1, 0)
+    ngx.say("serving")
+    ngx.flush(true)
+    ngx.say(tostring(mq:start()))
+  ]])
 
   -- So many of those requests have begun: nginx does not begin one when it has been told to end.
   local function begun(count)

@@ -19,6 +19,7 @@ pcall(require, "MQ.broker")
 
 local ActiveMQ = require "spec.support.activemq"
 local Mosquitto = require "spec.support.mosquitto"
+local Nginx = require "spec.support.nginx"
 local Process = require "spec.support.process"
 local RabbitMQ = require "spec.support.rabbitmq"
 local Redis = require "spec.support.redis"
@@ -145,6 +146,18 @@ end
 -- A private ActiveMQ with MQTT and STOMP, in about 2 s. options: users, persistence, port. See support/activemq.lua.
 function helper.activemq(options)
   return keep(ActiveMQ.start(helper.tmpdir(), options))
+end
+
+-- A private nginx with ngx_lua, which is a LuaJIT. options: workers, worker, http, server, main, env. See
+-- support/nginx.lua for its fields (path pid dir) and methods (get request).
+function helper.nginx(options)
+  return keep(Nginx.start(helper.tmpdir(), options))
+end
+
+-- The same as a running process, whose output is that of its workers' standard output.
+function helper.start_nginx(options)
+  local argv, env = Nginx.prepare(helper.tmpdir(), options)
+  return keep(Process.start(argv, { env = env }))
 end
 
 local function share(class, options)

@@ -80,6 +80,7 @@ if [ "$what" = test ] && rust_package; then
     command_from cargo-fmt rustfmt-web
 fi
 
+[ "$what" != test ] || tools/nginx.sh build/nginx
 [ ${#packages[@]} -gt 0 ] || exit 0
 command -v apt-get >/dev/null || die "please install (Debian's names): ${packages[*]}; Rust 1.$RUST_MINIMUM or newer"
 

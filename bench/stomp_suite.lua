@@ -1,5 +1,5 @@
---- The benches over STOMP 1.2: against C programs on raw sockets, on a private RabbitMQ, which is what limits both; and on
--- the embedded broker, which does not.
+--- The benches over STOMP 1.2: against C programs on raw sockets, on a private RabbitMQ, which is what limits both; and
+-- on the embedded broker, which does not.
 -- Must not know: how rounds are interleaved, how the table looks.
 
 local RabbitMQ = require "spec.support.rabbitmq"
@@ -92,7 +92,9 @@ define("TE", function()
   end
   return {
     C = side(function(what, ...) return runner.peer("stomp_" .. what, ...) end),
-    ours = side(function(what, ...) return runner.ours(what == "publish" and "stomp_post" or "stomp_subscribe", ...) end),
+    ours = side(function(what, ...)
+      return runner.ours(what == "publish" and "stomp_post" or "stomp_subscribe", ...)
+    end),
   }
 end, {
   { value = "cpu_out", unit = "out, no receipts, embedded broker: CPU µs each", ceiling = 0.5 },

@@ -138,6 +138,7 @@ impl Session for MqttPeer {
     ) -> Result<(), Error> {
         let client = &mut self.client;
         client.now = Some(now);
+        client.check_owner()?;
         let mut taken = 0;
         let outcome = loop {
             if client.leaving {
@@ -219,11 +220,10 @@ impl Session for MqttPeer {
 
     fn deadline(&self) -> Option<Instant> {
         let client = &self.client;
-        if let Some(joined) = &client.joined {
-            if joined.session.is_overrun() || joined.session.owner() != client.caller.id {
-                // What was in time is long past.
-                return client.heard;
-            }
+        let joined = client.joined.as_ref();
+        if client.is_taken_over() || joined.is_some_and(|joined| joined.session.is_overrun()) {
+            // What was in time is long past.
+            return client.heard;
         }
         client.heard?.checked_add(client.patience?)
     }
@@ -231,12 +231,8 @@ impl Session for MqttPeer {
     fn expire(&mut self, now: Instant, _: &mut Flow) -> Result<(), Error> {
         let client = &mut self.client;
         client.now = Some(now);
+        client.check_owner()?;
         if let Some(joined) = &client.joined {
-            if joined.session.owner() != client.caller.id {
-                client.parting = Some(Reason::SESSION_TAKEN_OVER);
-                let text = "another connection has taken its session over";
-                return Err(Error::new(Code::Refused, text));
-            }
             if joined.session.is_overrun() {
                 let counters = client.caller.broker.counters();
                 counters.overruns.fetch_add(1, Ordering::Relaxed);
@@ -302,6 +298,22 @@ impl Client {
         if self.out.capacity() > KEEP {
             self.out = BytesMut::new();
         }
+    }
+
+    /// Another connection has its session.
+    fn is_taken_over(&self) -> bool {
+        let joined = self.joined.as_ref();
+        joined.is_some_and(|joined| joined.session.owner() != self.caller.id)
+    }
+
+    /// Nothing is done any more to a session that is another connection's.
+    fn check_owner(&mut self) -> Result<(), Error> {
+        if !self.is_taken_over() {
+            return Ok(());
+        }
+        self.parting = Some(Reason::SESSION_TAKEN_OVER);
+        let text = "another connection has taken its session over";
+        Err(Error::new(Code::Refused, text))
     }
 
     #[inline]

@@ -247,7 +247,7 @@ fn end(broker: &Arc<Broker>, session: &Arc<SessionState>) -> Vec<Name> {
     };
     if let Some(subscriber) = subscriber {
         let mut router = broker.router();
-        for filter in filters.keys() {
+        for filter in &filters {
             router.unsubscribe(Kind::Filter, filter, subscriber);
         }
         router.dismiss(subscriber);
@@ -258,10 +258,10 @@ fn end(broker: &Arc<Broker>, session: &Arc<SessionState>) -> Vec<Name> {
     shared::give_to_others(broker, messages, session);
     let count = filters.len() + shares.len();
     let watching = filters
-        .keys()
+        .iter()
         .filter(|filter| super::sys::is_watched_by(filter));
     broker.mqtt.sys.unwatch(watching.count());
     let subscriptions = &broker.counters.subscriptions;
     subscriptions.fetch_sub(count as u64, Ordering::Relaxed);
-    filters.into_keys().chain(shares.into_keys()).collect()
+    filters.into_iter().chain(shares.into_keys()).collect()
 }

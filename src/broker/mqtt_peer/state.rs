@@ -35,7 +35,8 @@ pub(super) struct Contents {
     pub(super) bell: Option<Weak<dyn Bell>>,
     /// In the router, once it has subscribed.
     pub(super) subscriber: Option<SubscriberId>,
-    pub(super) filters: HashMap<Name, Wish>,
+    /// What each asks for is with the router: there may be a million.
+    pub(super) filters: HashSet<Name>,
     /// Shared subscriptions as they were asked for, with their groups.
     pub(super) shares: HashMap<Name, u32>,
     /// What has not been looked at since it came.
@@ -276,7 +277,7 @@ impl Contents {
         self.received = HashSet::new();
         self.bytes = 0;
         self.allowance = 0;
-        self.filters = HashMap::new();
+        self.filters = HashSet::new();
         self.shares = HashMap::new();
     }
 }

@@ -193,6 +193,16 @@ fn the_same_client_takes_its_session_over() {
         (error.code, first.last_words()),
         (Code::Refused, "DISCONNECT 0x8e".to_owned())
     );
+    // What it says meanwhile is for nobody.
+    let late = Packet::Subscribe(Subscribe {
+        packet_id: 1,
+        properties: Properties::NONE,
+        filters: vec![filter("x", 0)],
+    });
+    assert_eq!(
+        first.fail(late),
+        (Code::Refused, "DISCONNECT 0x8e".to_owned())
+    );
     first.lose();
     // Its session was no longer to be had.
     assert_eq!(second.publish(1, "x", "1"), "PUBACK #7 0x10");

@@ -80,7 +80,7 @@ test: ## everything, on every interpreter
 lint: ## formatting, clippy, luacheck, file lengths
 	@CARGO='$(CARGO)' tools/lint.sh
 
-bench: build spec-tools $(PEERS) ## against C and Rust peers; ONLY=redis|mqtt|stomp|httpd|S|P|H|MI0|TI…, RUNS=5, WRITE=1
+bench: build spec-tools $(PEERS) ## against C and Rust peers; ONLY=redis|mqtt|stomp|httpd|broker|S|P|H|MI0|TI…, RUNS=5, WRITE=1
 	@LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
 	 LUA_CPATH='$(abspath $(BUILD))/?.so;$(abspath $(BUILD))/spec/?.so;;' \
 	 ONLY='$(ONLY)' RUNS='$(RUNS)' WRITE='$(WRITE)' SIDE='$(SIDE)' $(LUA) bench/run.lua

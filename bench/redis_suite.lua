@@ -10,7 +10,7 @@ local SIZE = 64
 local server
 
 local benches = {}
-local suite = { name = "redis", order = { "S", "P", "E", "L", "M" }, benches = benches }
+local suite = { name = "redis", order = { "S", "SL", "SC", "P", "E", "L", "M" }, benches = benches }
 
 --- Starts the broker, which is the caller's to stop.
 function suite.start(dir)
@@ -25,24 +25,41 @@ end
 
 -- Each bench returns its peers' and our numbers of one round.
 
+local MESSAGES = 500000
+
+local function receive(subscriber)
+  runner.ready(subscriber)
+  results(peer("load", server.port, "/bench/s", MESSAGES, SIZE))
+  local got = results(subscriber)
+  assert(got.bytes == MESSAGES * SIZE, "messages are missing")
+  return { rate = MESSAGES / got.seconds, cpu = got.cpu / MESSAGES * 1e6 }
+end
+
 function benches.S()
-  local count = 500000
-  local function side(subscriber)
-    runner.ready(subscriber)
-    results(peer("load", server.port, "/bench/s", count, SIZE))
-    local got = results(subscriber)
-    assert(got.bytes == count * SIZE, "messages are missing")
-    return { rate = count / got.seconds, cpu = got.cpu / count * 1e6 }
-  end
   return {
-    hiredis = side(peer("subscribe", server.port, "/bench/*", count)),
-    ours = not runner.peers_only and side(ours("subscribe", server.port, "/bench/*", count)),
+    hiredis = receive(peer("subscribe", server.port, "/bench/*", MESSAGES)),
+    ours = not runner.peers_only and receive(ours("subscribe", server.port, "/bench/*", MESSAGES)),
   }
 end
 
--- What redis-benchmark -P 500 reaches with so many connections.
-local function redis_benchmark(count, connections)
-  local process = runner.start("redis-benchmark", { "redis-benchmark", "-p", server.port, "-P", 500, "-n", count,
+-- The same inside the loop of another program, beside MQ's own.
+local function inside(host)
+  return function()
+    if runner.peers_only then
+      return {}
+    end
+    return {
+      own = receive(ours("subscribe", server.port, "/bench/*", MESSAGES)),
+      ours = receive(ours("subscribe", server.port, "/bench/*", MESSAGES, host)),
+    }
+  end
+end
+
+benches.SL, benches.SC = inside "luv", inside "cqueues"
+
+--- What redis-benchmark reaches with so many commands at a time on so many connections: { rate }.
+function suite.benchmark(port, pipelined, count, connections)
+  local process = runner.start("redis-benchmark", { "redis-benchmark", "-p", port, "-P", pipelined, "-n", count,
     "-c", connections, "--csv", "PUBLISH", "/bench/p", ("x"):rep(SIZE) })
   return { rate = assert(tonumber(runner.output(process):match('\n"[^\n]-","([%d.]+)"'))) }
 end
@@ -54,8 +71,8 @@ function benches.P()
     return { rate = count / got.seconds, cpu = got.cpu / count * 1e6, post = got.post and got.post * 1e9 }
   end
   return {
-    benchmark = redis_benchmark(count, 50),
-    benchmark_1 = redis_benchmark(count, 1),
+    benchmark = suite.benchmark(server.port, 500, count, 50),
+    benchmark_1 = suite.benchmark(server.port, 500, count, 1),
     hiredis = side(peer("publish", server.port, "/bench/p", count, SIZE, 500)),
     ours = not runner.peers_only and side(ours("post", server.port, "/bench/p", count, SIZE)),
   }
@@ -90,6 +107,10 @@ end
 suite.rows = {
   { bench = "S", value = "rate", unit = "messages/s", peer = "hiredis", at_least = 0.9 },
   { bench = "S", value = "cpu", unit = "CPU µs a message", peer = "hiredis", at_most = 2.2, ceiling = 0.8 },
+  { bench = "SL", value = "rate", unit = "inside luv: messages/s", peer = "own", at_least = 0.8 },
+  { bench = "SL", value = "cpu", unit = "inside luv: CPU µs a message", peer = "own" },
+  { bench = "SC", value = "rate", unit = "inside cqueues: messages/s", peer = "own", at_least = 0.8 },
+  { bench = "SC", value = "cpu", unit = "inside cqueues: CPU µs a message", peer = "own" },
   { bench = "P", value = "rate", unit = "posts/s", peer = "benchmark", at_least = 0.9 },
   { bench = "P", value = "rate", unit = "posts/s", peer = "benchmark_1" },
   { bench = "P", value = "rate", unit = "posts/s", peer = "hiredis" },
@@ -104,6 +125,7 @@ suite.rows = {
 }
 
 suite.peer_names = {
+  own = "MQ's own loop",
   benchmark = "redis-benchmark -P 500",     -- 50 connections, its default
   benchmark_1 = "redis-benchmark -P 500 -c 1",
 }

@@ -8,7 +8,7 @@ local sys = require "spec_sys"
 local report = require "bench.report"
 
 local suites = {}
-for _, name in ipairs { "redis", "mqtt", "stomp", "httpd" } do
+for _, name in ipairs { "redis", "mqtt", "stomp", "httpd", "broker" } do
   suites[#suites + 1] = require("bench." .. name .. "_suite")
 end
 
@@ -51,14 +51,14 @@ local function meant(word)
       return names
     end
   end
-  error(("ONLY=%s: there are the suites redis, mqtt, stomp and httpd, and the benches %s"):format(word,
+  error(("ONLY=%s: there are the suites redis, mqtt, stomp, httpd and broker, and the benches %s"):format(word,
     table.concat(all_names(function() return true end), " ")), 0)
 end
 
 local function chosen()
   local only = setting("ONLY")
   local names = {}
-  for word in (only or "redis mqtt stomp httpd"):gmatch("[^%s,]+") do
+  for word in (only or "redis mqtt stomp httpd broker"):gmatch("[^%s,]+") do
     for _, name in ipairs(meant(word)) do
       names[name] = true
     end

@@ -80,6 +80,14 @@ describe("MQ.broker", function()
     assert.is_true(client({ port = again:ports().redis }):emit("x", ""))
   end)
 
+  it("gives its port back before close returns, even where nothing of it has run yet", function()
+    local port = helper.free_port()
+    for _ = 1, 1000 do
+      local broker = assert(Broker:new { redis = port })
+      broker:close()
+    end
+  end)
+
   it("tells of connections and subscriptions, to every callback, which may wait", function()
     local broker, at = start()
     local seen = {}

@@ -54,4 +54,26 @@ describe("examples/hosts", function()
       end)
     end
   end
+
+  it("nginx.conf is what the README shows", function()
+    local text = read("examples/hosts/nginx.conf")
+    assert.is_truthy(read("README.md"):find("```nginx\n" .. text .. "```\n", 1, true))
+  end)
+
+  if on_luajit then
+    it("nginx.conf runs", function()
+      local text, count = read("examples/hosts/nginx.conf"):gsub("6379", redis.port)
+      local port = helper.free_port()
+      text = text:gsub("8080", port)
+      assert.equal(1, count)
+      local nginx = helper.nginx { worker = false, http = text }
+      nginx.path, nginx.port = "127.0.0.1", port
+      local deadline = helper.sys.now() + 10
+      repeat   -- a message that comes before the subscription reaches nobody
+        assert.equal("true0\n", (nginx:get("/say"):gsub("%d", "0")))
+      until nginx:get("/news") == "hello\n" or helper.sys.now() > deadline
+      assert.equal("hello\n", (nginx:get("/news")))
+      assert.equal("", nginx:log())
+    end)
+  end
 end)

@@ -10,7 +10,7 @@ local has_copas = on_luajit or helper.lua == "lua5.1" or helper.lua == "lua5.2" 
 
 local has_xpcall = helper.lua ~= "lua5.1"   -- what crosses a yield; cf embeds 5.3 and 5.4
 
--- Neovim and Tarantool have a LuaJIT inside: they are tested with its build.
+-- Neovim, Tarantool and nginx have a LuaJIT inside: they are tested with its build.
 local hosts = {
   { name = "luv", ends = true },
   { name = "cqueues", ends = true },
@@ -19,10 +19,14 @@ local hosts = {
   { name = "nvim", present = on_luajit, interp = "nvim",
     args = { "--headless", "-u", "NONE", "-i", "NONE", "-n", "-c", "luafile spec/hosts/nvim.lua" } },
   { name = "tarantool", present = on_luajit, interp = "tarantool" },
+  { name = "ngx", present = on_luajit },
 }
 
 local function start(host, broker)
   local script = "spec/hosts/" .. host.name .. ".lua"
+  if host.name == "ngx" then
+    return helper.start_nginx { workers = 1, env = { MQ_URL = broker.url }, worker = 'require "spec.hosts.ngx"' }
+  end
   local options = { env = { MQ_URL = broker.url } }
   if host.args then
     local environment = { MQ_URL = broker.url }

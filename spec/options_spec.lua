@@ -99,7 +99,7 @@ describe("options", function()
       .. 'write path = "/mqtt"', select(2, check { path = "x" }))
     assert.equal('option "websocket" must be true, false or {headers, path, protocols}, not "/mqtt"; '
       .. 'write websocket = true', select(2, check "/mqtt"))
-    assert.matches('^unknown option "websocket"; did you mean ', problem { websocket = true })   -- Redis has none
+    assert.matches('^unknown option "websocket"; there are: auth, db, host, ', problem { websocket = true })
   end)
 
   it("reads members of groups from text", function()
@@ -144,6 +144,7 @@ describe("options", function()
     for wrong, right in pairs {
       prot = "port", hots = "host", usrname = "username", pasword = "password", timout = "timeout",
       on_eror = "on_error", maxqueue = "max_queue", HOST = "host", reconect = "reconnect", time = "timeout",
+      login = "username", passcode = "password", Pass = "password", ssl = "tls",   -- as others call it
     } do
       assert.equal(('unknown option "%s"; did you mean "%s"?'):format(wrong, right), problem { [wrong] = 1 })
     end

@@ -79,6 +79,12 @@ describe("MQ.redis with a full queue:", function()
 
   it("drop_oldest: the oldest that were not sent go, their emits and the flush are told", function()
     local mq = publisher "drop_oldest"
+    local told = {}
+    mq.on_error = function(_, err, code)
+      if code == "full" then
+        told[#told + 1] = err:match "(%d+) dropped so far"
+      end
+    end
     server:kill()
     eventually(function() return mq:stats().state ~= "connected" and got.lost == 1 end)
     local first = task(function() return mq:emit("/q", "emitted") end)
@@ -88,6 +94,8 @@ describe("MQ.redis with a full queue:", function()
     assert.same({ "nil", "string", "full" }, { type(ok), type(err), code })
     local stats = mq:stats()
     assert.same({ 10, 6 }, { stats.queued, stats.dropped })
+    eventually(function() return #told == 3 end)
+    assert.same({ "1", "2", "4" }, told)   -- of each would make it worse
     server:restart()
     eventually(function() return server:cli("PUBSUB", "NUMPAT") == "1" end)
     local failed

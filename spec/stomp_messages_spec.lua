@@ -4,6 +4,7 @@ local helper = require "spec.helper"
 local tools = require "spec.stomp_tools"
 
 local client, inbox, messages, expect = tools.client, tools.inbox, tools.messages, tools.expect
+local eventually = helper.eventually
 
 local every_byte = {}
 for byte = 0, 255 do
@@ -244,5 +245,21 @@ describe("MQ.stomp messages:", function()
       assert.equal(tostring(number), order[number])
     end
     assert.equal(1, most)
+  end)
+
+  -- RabbitMQ 3.10 does so at what an escape would be in 1.1
+  it("at which the broker hangs up without a word are found, and the others arrive", function()
+    local mq, queue = client(server, { version = "1.0", timeout = 30 }), tools.queue()
+    local got = messages(client(server), queue)
+    assert(mq:post(queue, "before"))
+    assert(mq:post(queue, "bad", { header = { note = "a\\b" } }))
+    assert(mq:post(queue, "behind"))
+    local ok, err, failed, code = mq:flush(30)
+    assert.same({ "nil", 1, "refused" }, { type(ok), failed, code })
+    assert.matches("in a row ended without a word", err)
+    eventually(function() return got[#got] and got[#got].payload == "behind" end)
+    for _, message in ipairs(got) do
+      assert.not_equal("bad", message.payload)
+    end
   end)
 end)

@@ -28,6 +28,8 @@ demo)
     ;;
 bench)
     command_from lua5.4
+    library_from liblua5.4-luv.so.0 lua-luv
+    library_from liblua5.4-cqueues.so.0 lua-cqueues
     command_from pkg-config
     headers_from lua5.4 liblua5.4-dev
     headers_from hiredis libhiredis-dev
@@ -52,12 +54,14 @@ test)
     file_from /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
     command_from setpriv util-linux
     command_from activemq
+    file_from /usr/lib/python3/dist-packages/stomp/connect.py python3-stomp # a client of MQ.broker's STOMP
     # the hosts of spec/host_loops_spec.lua
     library_from liblua5.4-luv.so.0 lua-luv
     library_from liblua5.4-cqueues.so.0 lua-cqueues
     file_from /usr/share/lua/5.1/copas.lua lua-copas
     command_from nvim neovim
     command_from tarantool
+    command_from chromium # the page of examples/chat in a real browser
     file_from /usr/lib/python3/dist-packages/paho/mqtt/client.py python3-paho-mqtt
     file_from /usr/share/java/mqtt-client.jar libmqtt-client-java # activemq's MQTT; it does not depend on it
     ;;
@@ -77,6 +81,7 @@ if [ "$what" = test ] && rust_package; then
     command_from cargo-fmt rustfmt-web
 fi
 
+[ "$what" != test ] || tools/nginx.sh build/nginx
 [ ${#packages[@]} -gt 0 ] || exit 0
 command -v apt-get >/dev/null || die "please install (Debian's names): ${packages[*]}; Rust 1.$RUST_MINIMUM or newer"
 

@@ -1,5 +1,5 @@
-/* The load generator of MI, the same for both sides: PUBLISHes on a bare socket, MQTT 3.1.1, so that it costs as little
- * as it can.  mqtt_load PORT TOPIC COUNT SIZE QOS
+/* The load generator of MI and of the broker's benches, the same for both sides: PUBLISHes on a bare socket, MQTT 3.1.1,
+ * so that it costs as little as it can.  mqtt_load PORT TOPIC COUNT SIZE QOS
  * At most WINDOW messages of QoS 1 and 2 are unanswered: the broker's input buffer stays small. */
 #include "common.h"
 #include <arpa/inet.h>
@@ -97,6 +97,7 @@ int main(int argc, char **argv) {
     size_t length = format(one, argv[2], size, qos, &id_at);
     unsigned char *batch = malloc(length * BATCH);
     for (int i = 0; i < BATCH; i++) memcpy(batch + (size_t)i * length, one, length);
+    double from = now();
     while (sent < count || (qos && answered < count)) {
         while (sent < count && (!qos || sent - answered <= WINDOW - BATCH)) {
             long n = count - sent < BATCH ? count - sent : BATCH;
@@ -110,6 +111,7 @@ int main(int argc, char **argv) {
         }
         if (qos && answered < count) answered += settle();
     }
+    result("seconds", now() - from);
     put("\340", 2); /* DISCONNECT: e0 00 */
     close(fd);
     return 0;

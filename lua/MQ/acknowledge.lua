@@ -13,7 +13,7 @@ function acknowledge.settle(class, msg, ok, call, tell)
   if getmetatable(msg) ~= class then
     error(('call it as %s, on a message that came with ack = "manual" (got a %s)'):format(call, type(msg)), 3)
   elseif not known then
-    return nil, "the message has been acknowledged already", "invalid"
+    return nil, "the message has been acknowledged or rejected already", "invalid"
   end
   unsettled[msg] = nil
   local client = known.listener.client

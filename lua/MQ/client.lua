@@ -155,8 +155,8 @@ end
 
 function on_state.dropped(self, _, err, _, count)
   if self.on_error then
-    self.dispatch.call(self, self.on_error,
-      err or ("the outbound queue is full: %s messages dropped"):format(tostring(count)), "full")
+    err = err or ("the outbound queue is full: %d dropped so far, since newer messages needed the room"):format(count)
+    self.dispatch.call(self, self.on_error, err, "full")
   end
 end
 

@@ -38,9 +38,9 @@ if isyieldable then
     end
   end
 else
-  -- Lua 5.1 and 5.2 cannot say whether a yield would succeed. A C function on the coroutine's stack is what
-  -- forbids it, and the stack can be read. A finalizer leaves no frame of C; but Lua calls no hook while one runs.
-  -- (Nor do Lua 5.1's other metamethods leave one; there the yield itself raises.)
+  -- Lua 5.1 and 5.2, and the LuaJIT inside nginx, cannot say whether a yield would succeed. A C function on the
+  -- coroutine's stack is what forbids it, and the stack can be read. A finalizer leaves no frame of C; but Lua calls no
+  -- hook while one runs. (Nor do Lua 5.1's other metamethods leave one; there the yield itself raises.)
   local getinfo, gethook, sethook = debug.getinfo, debug.gethook, debug.sethook
   local hooked
 
@@ -61,7 +61,7 @@ else
 
   -- function → whether a yield cannot cross it. To ask Lua again each time would cost more than all the rest.
   local forbids = setmetatable({}, { __mode = "k" })
-  if _VERSION ~= "Lua 5.1" then
+  if _VERSION ~= "Lua 5.1" or rawget(_G, "jit") then
     forbids[pcall], forbids[xpcall] = false, false
   end
 

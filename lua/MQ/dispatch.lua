@@ -15,6 +15,7 @@
 -- has forgotten is garbage together with its callbacks. What does hold one: a coroutine that waits in one of its calls,
 -- a callback that has not returned, a start(), and a live subscription while the loop runs or anybody's start() waits.
 
+local closing = require "MQ.closing"
 local core = require "MQ.core"
 local host_loop = require "MQ.loop"
 local plain = require("MQ.compat").plain
@@ -565,6 +566,7 @@ local function open(port)
     return outstanding > 0
   end
 
+  state.close = closing(dispatch, loop)
   state.running = loop_state
 
   dispatch.stop = loop.watch(port:fd(), wake, state)

@@ -14,8 +14,9 @@
 --                           tell: state.alive() is true while somebody waits for what can still come through fd, or
 --                           subscribes; state.open() while there is a client that could have anything to tell;
 --                           state.changed, where the host puts a function in, is called when one of them changes;
---                           state.running(bool) is told when the host's run() begins and ends. A host that never
---                           stops has nothing to ask or to tell.
+--                           state.running(bool) is told when the host's run() begins and ends; state.close() closes
+--                           every client, and waits until they are. A host that never stops has nothing to ask or to
+--                           tell.
 --
 -- and, where the host can do better than what is put in for it here:
 --
@@ -35,7 +36,7 @@
 local compat = require "MQ.compat"
 local core = require "MQ.core"
 
-local hosts = { "own", "cf", "copas", "cqueues", "luv", "nvim", "tarantool" }
+local hosts = { "own", "cf", "copas", "cqueues", "luv", "ngx", "nvim", "tarantool" }
 
 local loop = {}
 local chosen, chosen_name
@@ -177,11 +178,13 @@ end
 -- A host is recognised by what it leaves behind in the Lua state; a program that has none gets the own loop. luv,
 -- cqueues and copas leave too little: a program may have loaded them for something else.
 local function detect()
-  local vim, box = rawget(_G, "vim"), rawget(_G, "box")
+  local vim, box, ngx = rawget(_G, "vim"), rawget(_G, "box"), package.loaded.ngx
   if type(vim) == "table" and (vim.uv or vim.loop) then
     return "nvim"
   elseif box and package.loaded.fiber then
     return "tarantool"
+  elseif type(ngx) == "table" and ngx.get_phase then
+    return "ngx"
   elseif in_cf() then
     return "cf"
   end

@@ -15,8 +15,26 @@ local function no_room()
   return nil, "the outbound queue is full", "full"
 end
 
+local function leave_line(self, record)
+  for index, each in ipairs(self.blocked) do
+    if each == record then
+      table.remove(self.blocked, index)
+      self.dispatch.forget()
+      break
+    end
+  end
+end
+
+-- Whoever is past its time and has not left will not: nginx ends the coroutines of a request that is aborted.
+local function is_gone(record)
+  return record ~= nil and record.deadline < core.now()
+end
+
 --- There is room again: whoever waited longest asks the core again. With nobody left, the fast path opens.
 local function next_in_line(self)
+  while is_gone(self.blocked[1]) do
+    leave_line(self, self.blocked[1])
+  end
   local record = self.blocked[1]
   if record then
     self.dispatch.complete(record, true)
@@ -32,16 +50,6 @@ local function end_line(self)
   end
 end
 
-local function leave_line(self, record)
-  for index, each in ipairs(self.blocked) do
-    if each == record then
-      table.remove(self.blocked, index)
-      break
-    end
-  end
-  self.dispatch.forget()
-end
-
 -- `extra`: a table of what no flag can hold, which only the slower way takes.
 local function hand_over(self, publish, pattern, data, ticket, flags, extra)
   if extra == nil or publish ~= self.raw_publish or type(pattern) ~= "string" or type(data) ~= "string" then
@@ -55,8 +63,12 @@ local function publish_with_patience(self, pattern, data, ticket, flags, extra)
   local dispatch = self.dispatch
   local deadline = core.now() + self.timeout
   local record = dispatch.expect()
+  record.deadline = deadline
   table.insert(self.blocked, record)
   self.publish_with(no_room)
+  if is_gone(self.blocked[1]) then
+    next_in_line(self)
+  end
   local ok, err, code = nil, nil, "full"
   while code == "full" do
     if not dispatch.await(record, math.max(deadline - core.now(), 0)) then
@@ -67,7 +79,7 @@ local function publish_with_patience(self, pattern, data, ticket, flags, extra)
     ok, err, code = hand_over(self, self.core_publish, pattern, data, ticket, flags, extra)
   end
   leave_line(self, record)
-  if code ~= "full" or #self.blocked == 0 then
+  if code ~= "full" or #self.blocked == 0 or is_gone(self.blocked[1]) then
     next_in_line(self)
   end
   return ok, err, code

@@ -213,8 +213,10 @@ static int sys_fork(lua_State *L) {
 static int sys_exit_now(lua_State *L) { _exit((int)luaL_optinteger(L, 1, 0)); }
 
 static int sys_kill(lua_State *L) {
-    static const char *const names[] = {"KILL", "TERM", "INT", "STOP", "CONT", "USR1", "0", NULL};
-    static const int numbers[] = {SIGKILL, SIGTERM, SIGINT, SIGSTOP, SIGCONT, SIGUSR1, 0};
+    static const char *const names[] = {"KILL", "TERM", "INT",  "QUIT", "HUP",
+                                        "STOP", "CONT", "USR1", "0",    NULL};
+    static const int numbers[] = {SIGKILL, SIGTERM, SIGINT,  SIGQUIT, SIGHUP,
+                                  SIGSTOP, SIGCONT, SIGUSR1, 0};
     pid_t pid = (pid_t)luaL_checkinteger(L, 1);
     if (pid <= 1) return luaL_argerror(L, 1, "one process, please");
     if (kill(pid, numbers[luaL_checkoption(L, 2, NULL, names)])) return failed(L);

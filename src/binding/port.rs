@@ -3,12 +3,14 @@
 use super::raw;
 use crate::error::Code;
 use crate::io::alarm;
+use crate::io::doorbell::Doorbell;
 use crate::io::port::{Delivery, Port};
 use crate::io::waiter::Waiter;
 use crate::message::{Meta, Record, State, Value};
 use mlua::prelude::{Lua, LuaFunction, LuaResult};
 use mlua::{AnyUserData, UserData, UserDataFields, UserDataMethods};
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,8 @@ pub(super) struct Consumer {
     /// these may want the next one.
     busy: Cell<bool>,
     clients: Cell<u32>,
+    /// Waits for the host to connect.
+    doorbell: RefCell<Option<Doorbell>>,
 }
 
 #[derive(Default)]
@@ -80,6 +84,7 @@ impl Consumer {
             pulling: RefCell::default(),
             busy: Cell::new(false),
             clients: Cell::new(0),
+            doorbell: RefCell::default(),
         }
     }
 
@@ -219,6 +224,22 @@ impl Consumer {
         self.waiter.wait(seconds)
     }
 
+    /// Where a host that can watch only what it has connected itself has to connect to.
+    fn open_doorbell(&self) -> io::Result<String> {
+        let doorbell = Doorbell::new()?;
+        let path = doorbell.path().to_str().map(str::to_owned);
+        *self.doorbell.borrow_mut() = Some(doorbell);
+        path.ok_or_else(|| io::Error::other("the directory for temporary files has no proper name"))
+    }
+
+    /// The host has connected: it is told of events from now on.
+    fn answer_doorbell(&self) -> io::Result<()> {
+        let doorbell = self.doorbell.borrow_mut().take();
+        let doorbell = doorbell.ok_or(io::ErrorKind::NotConnected)?;
+        self.port().set_bell(doorbell.answer()?);
+        Ok(())
+    }
+
     pub(super) fn port(&self) -> &Arc<Port> {
         self.waiter.port()
     }
@@ -273,6 +294,28 @@ impl UserData for Handle {
                 Some(seconds) => {
                     alarm::set(port, Duration::from_secs_f64(seconds.min(LONGEST_ALARM)))?;
                 }
+            }
+            Ok(())
+        });
+        // For hosts that can watch only the sockets that they have connected themselves: the path of one, or nil, err.
+        methods.add_method("doorbell", |_, this, ()| {
+            Ok(match this.consumer.open_doorbell() {
+                Ok(path) => (Some(path), None),
+                Err(error) => (None, Some(error.to_string())),
+            })
+        });
+        // The host has connected to it: true, or nil, err. A byte comes each time that the descriptor becomes readable.
+        methods.add_method("answer", |_, this, ()| {
+            Ok(match this.consumer.answer_doorbell() {
+                Ok(()) => (Some(true), None),
+                Err(error) => (None, Some(error.to_string())),
+            })
+        });
+        // Another byte comes if it is readable still.
+        methods.add_method("remind", |_, this, ()| {
+            let port = this.consumer.port();
+            if port.is_ours() {
+                port.remind();
             }
             Ok(())
         });

@@ -15,7 +15,8 @@
 //!   keeps what comes meanwhile and rings whatever bell is there.
 //! - **Publishing**: [`Broker::publish`]. It delivers before it returns, also to the publisher itself.
 //! - **Queues**: [`Broker::queues`], another name space. A [`Mailbox`] is a queue's [`Consumer`], too; it turns messages
-//!   away while it is full, so the peer calls [`Queues::resume`] when it has drained it.
+//!   away while it is full, so the peer calls [`Queues::resume`] when it has drained it. Not the mailbox that receives
+//!   from the router: what waits of queues is no reason to cut a connection off.
 //! - **Back-pressure.** Where a peer's own out-buffer is beyond [`PLENTY`], `receive` leaves what is left in `input`
 //!   and sets [`Flow::full`]; once `poll_transmit` has emptied the buffer it clears the flag.
 //! - **Order.** What a mailbox holds came before the confirmation that is written next: a peer drains it in front of
@@ -40,6 +41,8 @@ mod queues;
 pub mod redis_peer;
 mod router;
 mod settings;
+#[cfg(feature = "stomp")]
+pub mod stomp_peer;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -80,6 +83,9 @@ pub enum Protocol {
     /// MQTT 3.1.1 and 5.0.
     #[cfg(feature = "mqtt")]
     Mqtt,
+    /// STOMP 1.0, 1.1 and 1.2: topics and queues.
+    #[cfg(feature = "stomp")]
+    Stomp,
 }
 
 impl Protocol {
@@ -88,6 +94,8 @@ impl Protocol {
         Protocol::Redis,
         #[cfg(feature = "mqtt")]
         Protocol::Mqtt,
+        #[cfg(feature = "stomp")]
+        Protocol::Stomp,
     ];
 
     /// As users write it.
@@ -96,6 +104,8 @@ impl Protocol {
             Protocol::Redis => "redis",
             #[cfg(feature = "mqtt")]
             Protocol::Mqtt => "mqtt",
+            #[cfg(feature = "stomp")]
+            Protocol::Stomp => "stomp",
         }
     }
 
@@ -106,6 +116,8 @@ impl Protocol {
             // CONNACK of 3.1.1, "server unavailable": which version the client speaks is not known yet.
             #[cfg(feature = "mqtt")]
             Protocol::Mqtt => b"\x20\x02\x00\x03",
+            #[cfg(feature = "stomp")]
+            Protocol::Stomp => b"ERROR\nmessage:max number of connections reached\n\n\0",
         }
     }
 
@@ -114,6 +126,8 @@ impl Protocol {
             Protocol::Redis => Box::new(redis_peer::RedisPeer::new(caller)),
             #[cfg(feature = "mqtt")]
             Protocol::Mqtt => Box::new(mqtt_peer::MqttPeer::new(caller)),
+            #[cfg(feature = "stomp")]
+            Protocol::Stomp => Box::new(stomp_peer::StompPeer::new(caller)),
         }
     }
 }
@@ -261,6 +275,7 @@ pub struct Broker {
     last_id: AtomicU64,
     observed: AtomicU32,
     observer: OnceLock<Observer>,
+    redis: redis_peer::Service,
     #[cfg(feature = "mqtt")]
     mqtt: mqtt_peer::Service,
 }
@@ -286,6 +301,7 @@ impl Broker {
             last_id: AtomicU64::new(0),
             observed: AtomicU32::new(0),
             observer: OnceLock::new(),
+            redis: redis_peer::Service::default(),
             #[cfg(feature = "mqtt")]
             mqtt: mqtt_peer::Service::default(),
         })

@@ -147,6 +147,27 @@ impl Queues {
         true
     }
 
+    /// Whether a queue has room for messages of so many bytes together, of `limit`.
+    pub fn has_room(&self, name: &[u8], bytes: usize, limit: usize) -> bool {
+        let held = self.queues.get(name).map_or(0, |queue| queue.bytes);
+        held.saturating_add(bytes) <= limit
+    }
+
+    /// Whether somebody consumes from a queue.
+    pub fn is_consumed(&self, name: &[u8]) -> bool {
+        let queue = self.queues.get(name);
+        queue.is_some_and(|queue| !queue.consumers.is_empty())
+    }
+
+    /// Forgets a queue, its consumers, and what is in it.
+    pub fn remove(&mut self, name: &[u8]) {
+        if let Some(queue) = self.queues.remove(name) {
+            for consuming in queue.consumers {
+                self.consumers.remove(&consuming.id);
+            }
+        }
+    }
+
     /// Adds a consumer, which gets up to `prefetch` messages before it has dealt with the first.
     pub fn consume(
         &mut self,
@@ -406,6 +427,21 @@ mod tests {
         assert!(queues.send(b"q", Arc::default(), size));
         assert!(!queues.send(b"other", Arc::default(), 0));
         assert_eq!(queues.queues.len(), 1);
+    }
+
+    #[test]
+    fn a_queue_that_is_removed_takes_all_with_it() {
+        let mut queues = Queues::default();
+        let size = Message::default().size();
+        assert!(queues.has_room(b"q", size, size) && !queues.is_consumed(b"q"));
+        let consumer = queues.consume(b"q", Shelf::new(9), 1, 1);
+        send(&mut queues, 3);
+        assert!(queues.has_room(b"q", size, 4 * size) && !queues.has_room(b"q", size, 3 * size));
+        assert!(queues.is_consumed(b"q"));
+        queues.remove(b"q");
+        assert!(queues.is_empty() && !queues.is_consumed(b"q"));
+        assert!(!queues.accept(consumer, 1));
+        assert!(queues.consumers.is_empty());
     }
 
     proptest! {

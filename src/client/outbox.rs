@@ -1,7 +1,7 @@
 //! What is accepted and not yet sent: encoded frames in one buffer, bounded in messages and
 //! bytes. Knows frames only by their length, and no protocol.
 
-use crate::message::Ticket;
+use crate::message::{Batch, State, Ticket};
 use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -52,6 +52,8 @@ pub struct Outbox {
     /// patience, so they are in order.
     patience: VecDeque<(Instant, Ticket)>,
     withdrawn: usize,
+    /// How many have been pushed out in a row, and how many there were then.
+    pushed_out: (u64, usize),
 }
 
 /// A buffer that grew beyond this is given back once it is empty.
@@ -76,6 +78,9 @@ impl Outbox {
     /// Appends the frame that `encode` writes. `patience` is until when its caller waits for it
     /// to be sent.
     pub fn push(&mut self, waiter: Option<(Ticket, Instant)>, encode: impl FnOnce(&mut BytesMut)) {
+        if self.len() * 2 < self.pushed_out.1 {
+            self.pushed_out = (0, 0);
+        }
         let before = self.bytes.len();
         encode(&mut self.bytes);
         if let Some((ticket, until)) = waiter {
@@ -95,6 +100,16 @@ impl Outbox {
         self.bytes.advance(entry.len as usize);
         self.relax();
         Some(entry)
+    }
+
+    /// Tells of a message that newer ones have pushed out: of the first in a row, and whenever they are twice as many, since
+    /// to tell of each would make it worse.
+    pub fn tell_pushed_out(&mut self, events: &mut Batch) {
+        let row = self.pushed_out.0 + 1;
+        self.pushed_out = (row, self.len() + 1);
+        if row.is_power_of_two() {
+            events.state(State::Dropped, None, row as f64);
+        }
     }
 
     /// The oldest message, until when its caller waits, and its frame.

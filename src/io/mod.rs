@@ -5,6 +5,7 @@ pub mod alarm;
 pub mod backoff;
 pub mod clock;
 mod connection;
+pub mod doorbell;
 pub mod driver;
 pub mod endpoint;
 pub mod fork;

@@ -3,13 +3,14 @@
 //!
 //! The consumer is woken only when it has found nothing and said so by taking nothing. From then on
 //! the descriptor stays readable until it finds nothing again: a host that watches it has not seen
-//! to everything before.
+//! to everything before. A host that cannot watch it may have a bell instead ([`Port::set_bell`]).
 
 use super::fork;
 use super::wakeup::{Wakeup, Woken};
 use crate::message::Batch;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,6 +95,21 @@ struct Shared {
     rung: bool,
     /// Nobody will take anything any more.
     closed: bool,
+    /// Tells a host that cannot watch the descriptor that it has become readable.
+    bell: Option<UnixStream>,
+}
+
+impl Shared {
+    fn is_readable(&self) -> bool {
+        self.signalled || self.rung
+    }
+
+    fn strike(&self) {
+        if let Some(mut bell) = self.bell.as_ref() {
+            // Full counts as struck; and a host that is gone hears nothing.
+            let _ = bell.write(&[1]);
+        }
+    }
 }
 
 /// See the module.
@@ -200,12 +216,31 @@ impl Port {
         self.show(&mut self.lock(), |shared| shared.rung = false);
     }
 
+    /// From now on a byte comes through `bell`, which does not block, each time that the descriptor
+    /// becomes readable. A host that has read it and seen to what there was calls
+    /// [`Port::remind`]: bytes that it has read tell it nothing of what is left.
+    pub fn set_bell(&self, bell: UnixStream) {
+        self.lock().bell = Some(bell);
+        self.remind();
+    }
+
+    /// Has another byte come through the bell if the descriptor is readable still.
+    pub fn remind(&self) {
+        let shared = self.lock();
+        if shared.is_readable() {
+            shared.strike();
+        }
+    }
+
     /// Makes a change, and the descriptor readable or not as that demands.
     fn show(&self, shared: &mut Shared, change: impl FnOnce(&mut Shared)) {
-        let before = shared.signalled || shared.rung;
+        let before = shared.is_readable();
         change(shared);
-        match (before, shared.signalled || shared.rung) {
-            (false, true) => self.wakeup.wake(),
+        match (before, shared.is_readable()) {
+            (false, true) => {
+                self.wakeup.wake();
+                shared.strike();
+            }
             (true, false) => self.wakeup.clear(),
             _ => {}
         }
@@ -259,6 +294,7 @@ impl Port {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[derive(Default)]
     struct Source(Backlog);
@@ -308,6 +344,48 @@ mod tests {
         assert!(!is_readable(&port));
         port.fd();
         assert!(is_readable(&port));
+        Ok(())
+    }
+
+    #[test]
+    fn a_bell_says_each_time_that_the_descriptor_becomes_readable() -> io::Result<()> {
+        let (port, source) = (Port::new()?, Arc::new(Source::default()));
+        let mut delivery = Delivery::default();
+        let (bell, mut host) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        host.set_nonblocking(true)?;
+        let mut bytes = || host.read(&mut [0; 64]).unwrap_or(0);
+        port.fd();
+        deliver(&port, &source);
+        port.set_bell(bell);
+        assert_eq!(bytes(), 1, "it had been readable before");
+        assert!(port.take(&mut delivery));
+        deliver(&port, &source);
+        assert_eq!(bytes(), 0, "it has been readable all the time");
+        port.remind();
+        assert_eq!(bytes(), 1);
+        assert!(port.take(&mut delivery));
+        assert!(!port.take(&mut delivery));
+        port.remind();
+        assert_eq!(bytes(), 0);
+        deliver(&port, &source);
+        port.ring();
+        assert_eq!(bytes(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_bell_that_nobody_hears_holds_nothing_up() -> io::Result<()> {
+        let port = Port::new()?;
+        let (bell, host) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        port.set_bell(bell);
+        port.ring();
+        for _ in 0..10_000 {
+            port.remind();
+        }
+        drop(host);
+        port.remind();
         Ok(())
     }
 

@@ -34,7 +34,7 @@ local MQ = {}
 function MQ.connect(url, options) end
 
 ---Chooses the host loop, before the first client is made. A name that there is not raises.
----@param name "own"|"cf"|"copas"|"cqueues"|"luv"|"nvim"|"tarantool"
+---@param name "own"|"cf"|"copas"|"cqueues"|"luv"|"ngx"|"nvim"|"tarantool"
 ---@return MQ.Loop
 function MQ.use(name) end
 

@@ -8,13 +8,13 @@ local broker = {}
 ---@class MQ.broker.Options
 ---@field redis? integer|string          # port; 0: a free one
 ---@field mqtt? integer|string
----@field stomp? integer|string
+---@field stomp? integer|string          # STOMP 1.0 to 1.2: topics and queues
 ---@field host? string                   # where to listen: "127.0.0.1"
 ---@field users? table<string, string>   # names and passwords: nobody else comes in
 ---@field max_connections? integer       # 20000
 ---@field max_packet? integer            # bytes of the largest frame that a client may send: 64 MiB
 ---@field max_subscriptions? integer     # of one client: 1000000
----@field max_queue_bytes? integer       # that may wait for one client to read them: 32 MiB
+---@field max_queue_bytes? integer       # that may wait for one client to read them, or be in one queue: 32 MiB
 ---@field max_retained_bytes? integer    # of all retained messages of MQTT: 64 MiB
 
 ---@class MQ.broker.Stats

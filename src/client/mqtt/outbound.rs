@@ -140,6 +140,7 @@ impl Mqtt {
                 if let Some(sender) = oldest {
                     self.outbox.drop_oldest();
                     self.counters.dropped += 1;
+                    self.outbox.tell_pushed_out(events);
                     sender.fail(&told::dropped(), &mut self.ledger, events);
                     return Ok(());
                 }

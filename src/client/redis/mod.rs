@@ -437,6 +437,7 @@ impl Redis {
             Overflow::DropOldest => {
                 if let Some(entry) = self.outbox.drop_oldest() {
                     self.counters.dropped += 1;
+                    self.outbox.tell_pushed_out(events);
                     let dropped = told::dropped();
                     match entry.ticket {
                         Some(ticket) => events.fail(ticket, &dropped),

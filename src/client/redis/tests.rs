@@ -340,7 +340,10 @@ fn a_full_queue_follows_its_policy() -> Outcome {
     assert_eq!(sent, ["PUBLISH c 1", "PUBLISH c 2"]);
     let (third, told, sent, _, dropped) = full("drop_oldest")?;
     assert_eq!((third, dropped), (Ok(()), 1));
-    assert_eq!(told, [Told::Failed(1, "full", None)]);
+    assert_eq!(
+        told,
+        [Told::State("dropped"), Told::Failed(1, "full", None)]
+    );
     assert_eq!(sent, ["PUBLISH c 2", "PUBLISH c 3"]);
     Ok(())
 }

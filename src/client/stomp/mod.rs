@@ -332,6 +332,10 @@ impl Session for Stomp {
     }
 
     fn disconnected(&mut self, cause: &Error, events: &mut Batch) {
+        if self.stage == Stage::Ready && self.condemned.is_none() && self.goodbye == Goodbye::Unsaid
+        {
+            self.hung_up(cause, events);
+        }
         if self.stage != Stage::Ended {
             self.stage = Stage::Offline;
         }

@@ -105,22 +105,21 @@ impl Options {
         Ok(options)
     }
 
-    /// The bounds of what the broker may send; the session bounds a frame as a whole.
+    /// The bounds of what the broker may send. It has taken these headers from others: whoever does not read them gets
+    /// the same message on each connection, so only `max_packet`, which users can raise, bounds what they hold.
     pub(super) fn limits(&self) -> Limits {
-        let defaults = Limits::default();
         Limits {
-            max_header_line: defaults.max_header_line.min(self.max_packet),
+            max_headers: 10_000,
+            max_header_line: self.max_packet,
             max_body: self.max_packet,
-            ..defaults
         }
     }
 }
 
-/// How many headers a program may give a frame: fewer than MQ reads, since brokers add theirs.
+/// How many headers a program may give a frame: other readers bound them, and brokers add theirs.
 const MAX_HEADERS: usize = 400;
 
-/// How many bytes the name and the value of one may have: half of what MQ reads, since escapes
-/// double them at the most.
+/// How many bytes the name and the value of one may have, for the same reason; escapes double them at the most.
 const MAX_HEADER: usize = 16 << 10;
 
 /// Reads a map of headers; names that the session writes itself may not be among them.

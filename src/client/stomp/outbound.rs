@@ -139,6 +139,7 @@ impl Stomp {
                     let transaction = Stored::read(frame).map_or(0, |stored| stored.transaction);
                     self.outbox.drop_oldest();
                     self.counters.dropped += 1;
+                    self.outbox.tell_pushed_out(events);
                     sender.fail(&told::dropped(), &mut self.ledger, events);
                     self.drop_transaction(transaction, &told::dropped(), entry.ticket);
                     return Ok(());

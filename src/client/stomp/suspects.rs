@@ -5,6 +5,9 @@
 //! before everything else, the first one alone: an ERROR then has only one that it can be about.
 //! As long as all is well, twice as many go together each time: most such errors are about the
 //! first one, and some, a shutdown say, about none.
+//!
+//! Some brokers hang up without a word (RabbitMQ 3.10 does so at a backslash in STOMP 1.0). That says little, a network
+//! does it, too; where it comes again and again while nothing is ever answered, it is treated like such an ERROR.
 
 use super::{Due, Stomp};
 use crate::client::subscriptions::Stage as SubscriptionStage;
@@ -13,6 +16,13 @@ use crate::message::{Batch, Key};
 use bytes::BytesMut;
 use std::collections::BTreeSet;
 use std::time::Instant;
+
+/// After so many connections in a row that ended without a word, and without an answer to what was sent, that is suspect, ...
+const WORDLESS: u32 = 3;
+
+/// ... and after so many what was sent alone is to blame: with the pauses between them, no restart of a broker lasts so
+/// long that its handshake succeeds each time and nothing else does.
+const HOPELESS: u32 = 6;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -29,6 +39,8 @@ pub(super) struct Suspects {
     loose: Option<u64>,
     /// The same of transactions, which fail by it as a whole.
     transacted: Option<u64>,
+    /// How many connections in a row have ended without a word or an answer.
+    wordless: u32,
 }
 
 impl Suspects {
@@ -64,6 +76,7 @@ impl Suspects {
 
     /// The broker has done what had this number, and so all before it.
     pub(super) fn answered(&mut self, number: u64) {
+        self.wordless = 0;
         self.loose = self.loose.filter(|before| number < *before);
         self.transacted = self.transacted.filter(|before| number < *before);
     }
@@ -77,6 +90,31 @@ impl Suspects {
 }
 
 impl Stomp {
+    /// A connection that had been let in has ended, and the broker did not say why.
+    pub(super) fn hung_up(&mut self, cause: &Error, events: &mut Batch) {
+        let mut awaited = self.in_flight.all_awaited();
+        let (first, second) = (awaited.next(), awaited.next());
+        drop(awaited);
+        if first.is_none() {
+            return;
+        }
+        self.suspects.wordless += 1;
+        let times = self.suspects.wordless;
+        let is_hopeless = times >= HOPELESS && second.is_none();
+        if is_hopeless || (times >= WORDLESS && second.is_some()) {
+            let text = format!(
+                "each of {times} connections in a row ended without a word when it was sent: {}",
+                cause.text
+            );
+            self.accuse(&Error::new(Code::Refused, text), events);
+            // Where nobody was found yet, the next connection waits as long as after any other end.
+            self.made_up = false;
+        }
+        if is_hopeless {
+            self.suspects.wordless = 0;
+        }
+    }
+
     /// An ERROR that does not say what it is about.
     pub(super) fn accuse(&mut self, error: &Error, events: &mut Batch) {
         let mut awaited = self.in_flight.all_awaited();

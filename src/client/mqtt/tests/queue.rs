@@ -20,7 +20,7 @@ fn each_policy_has_its_own_way_with_what_there_is_no_room_for() -> Outcome {
         pair.emit(None, 1, "a", "2")?;
         assert_eq!(full(pair.emit(Some(3), 1, "a", "3")), refused, "{policy}");
         if !refused {
-            assert_eq!(pair.told(), [failed(1, "full")]);
+            assert_eq!(pair.told(), [Told::State("dropped"), failed(1, "full")]);
         }
         pair.connect().settle()?;
         assert_eq!(pair.peer.got, kept, "{policy}");

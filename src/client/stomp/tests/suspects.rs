@@ -73,6 +73,53 @@ fn suspects_are_examined_and_the_culprit_is_found() -> Outcome {
 }
 
 #[test]
+fn a_message_at_which_the_broker_hangs_up_is_found_too() -> Outcome {
+    let mut pair = wired(&[]).ready()?;
+    pair.peer.withholds = true;
+    for (ticket, payload) in [(1, "bad"), (2, "b"), (3, "c")] {
+        pair.emit(Some(ticket), 0, "/q", payload)?;
+    }
+    let mut connections = 0;
+    while !pair.told().contains(&failed(1, "refused")) {
+        connections += 1;
+        assert!(connections < 10);
+        pair.settle()?;
+        let got = pair.peer.got.len();
+        assert_eq!(
+            got,
+            if connections <= 3 { 3 } else { 1 },
+            "the first one alone"
+        );
+        pair.peer.got.clear();
+        pair.lose();
+        pair.connect();
+    }
+    assert_eq!(connections, 6);
+    pair.peer.withholds = false;
+    pair.settle()?;
+    assert_eq!(pair.peer.got, ["b", "c"]);
+    Ok(())
+}
+
+#[test]
+fn a_broker_that_dies_often_loses_nothing() -> Outcome {
+    let mut pair = wired(&[]).ready()?;
+    for round in 0..5u64 {
+        pair.peer.withholds = true;
+        pair.emit(Some(2 * round + 1), 0, "/q", "a")?;
+        for _ in 0..4 {
+            pair.settle()?;
+            pair.again()?;
+        }
+        pair.peer.withholds = false;
+        pair.again()?;
+        let told = pair.told();
+        assert!(told.contains(&done(2 * round + 1)), "{told:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_is_submitted_behind_an_error_is_not_to_blame() -> Outcome {
     let mut pair = wired(&[]).ready()?;
     pair.peer.poison = Some(("/bad", false));

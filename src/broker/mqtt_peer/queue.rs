@@ -68,6 +68,11 @@ impl Manner {
         self.0 >> 28 & 1 != 0
     }
 
+    /// For two subscriptions of version 3.1.1 at once: the higher QoS [MQTT-3.3.5-1].
+    pub(super) fn or(self, other: Manner) -> Manner {
+        Manner(self.0.max(other.0))
+    }
+
     /// 0: none.
     #[inline]
     pub(super) fn identifier(self) -> u32 {

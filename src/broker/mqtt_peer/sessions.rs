@@ -43,6 +43,8 @@ impl Sessions {
 pub(super) struct Arriving<'a> {
     pub(super) client_id: &'a str,
     pub(super) clean_start: bool,
+    /// A message is sent once, however many subscriptions match.
+    pub(super) one_copy: bool,
     /// Seconds.
     pub(super) expiry: u32,
     pub(super) will: Option<Will>,
@@ -60,6 +62,7 @@ pub(super) fn attach(
     let Arriving {
         client_id,
         clean_start,
+        one_copy,
         expiry,
         will,
     } = arriving;
@@ -73,6 +76,7 @@ pub(super) fn attach(
         if !clean_start && state.expiry > 0 {
             let last = old.hand_over(&mut state, owner, Some(bell));
             state.expiry = expiry;
+            state.one_copy = one_copy;
             let last_will = std::mem::replace(&mut state.will, will);
             let timers = std::mem::take(&mut state.timers);
             drop(state);
@@ -91,7 +95,11 @@ pub(super) fn attach(
     let limit = broker.settings.max_queue_bytes;
     let name: Name = client_id.as_bytes().into();
     let session = Arc::new(SessionState::new(name.clone(), owner, bell, expiry, limit));
-    session.lock().will = will;
+    {
+        let mut state = session.lock();
+        state.will = will;
+        state.one_copy = one_copy;
+    }
     sessions.by_id.insert(name, session.clone());
     drop(sessions);
     if let Some(old) = old {

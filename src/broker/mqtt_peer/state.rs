@@ -51,6 +51,9 @@ pub(super) struct Contents {
     /// Identifiers of QoS 2 messages that have come, and of which the client has yet to hear that it may forget them.
     pub(super) received: HashSet<u16>,
     pub(super) will: Option<Box<Will>>,
+    /// A message comes once, however many subscriptions match: as version 3.1.1, which cannot tell for which a copy is,
+    /// knows it of mosquitto.
+    pub(super) one_copy: bool,
     /// Seconds that it is kept without a connection.
     pub(super) expiry: u32,
     /// Changes with each connection, and each end of one.
@@ -208,6 +211,15 @@ impl Contents {
     /// Puts it in where there is room; a single message may be larger than the whole bound.
     #[inline]
     fn put(&mut self, queued: Queued, limit: usize) -> bool {
+        if self.one_copy && queued.group == 0 {
+            // The router delivers one message to all its subscriptions in a row.
+            if let Some(last) = self.queue.back_mut() {
+                if last.group == 0 && Arc::ptr_eq(&last.message, &queued.message) {
+                    last.manner = last.manner.or(queued.manner);
+                    return true;
+                }
+            }
+        }
         let bytes = self.bytes + queued.message.size();
         if bytes > limit + self.allowance && self.bytes > 0 {
             return false;

@@ -51,6 +51,24 @@ fn each_matching_subscription_gets_its_own_copy_as_its_options_say() {
 }
 
 #[test]
+fn in_3_1_1_there_is_one_copy_with_the_highest_qos() {
+    let world = World::new();
+    let (mut to, mut from) = (world.old_client("to"), world.client("from"));
+    for (filter, qos) in [("a/+", 1), ("a/#", 2), ("a/b", 0)] {
+        to.subscribe(filter, qos);
+    }
+    from.publish(1, "a/b", "x");
+    from.publish(0, "a/b", "y");
+    from.publish(0, "a/b", "y");
+    assert_eq!(
+        to.told(),
+        "PUBLISH 1 #1 a/b x\nPUBLISH 0 a/b y\nPUBLISH 0 a/b y"
+    );
+    from.publish(2, "a/b", "z");
+    assert_eq!(to.told(), "PUBLISH 2 #2 a/b z");
+}
+
+#[test]
 fn a_subscription_that_is_made_again_is_changed() {
     let world = World::new();
     let (mut to, mut from) = (world.client("to"), world.client("from"));

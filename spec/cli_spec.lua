@@ -69,7 +69,8 @@ describe("mq", function()
       ["unknown option %-%-line; did you mean %-%-lines%?\nusage: mq pub "] =
         { "pub", "--line", "redis://localhost", "x" },
       ["unknown option %-%-message; did you mean %-%-messages%?"] = { "bench", "--message=5", "redis://localhost" },
-      ['option %-%-count: expected a whole number greater than 0 %(got "0"%)'] = { "sub", "--count", "0", "redis://h", "x" },
+      ['option %-%-count: expected a whole number greater than 0 %(got "0"%)'] =
+        { "sub", "--count", "0", "redis://localhost", "x" },
       ["option %-%-json takes no value"] = { "sub", "--json=yes", "redis://localhost", "x" },
       ["MQ.stomp has no %-%-exact"] = { "sub", "--exact", "stomp://localhost", "x" },
       ["MQ.redis has no %-%-header"] = { "pub", "--header", "a=b", "redis://localhost", "x", "y" },

@@ -192,9 +192,11 @@ describe("MQ.mqtt sessions:", function()
         assert(first:emit("x", ""))
         local second = new { client_id = id }
         assert(second:emit("x", ""))
-        assert.same({ nil, "lost" }, { select(1, tools.await(serving)), (select(3, tools.await(serving))) })
+        -- mosquitto 2.0.11 just ends the connection; the embedded broker says why, where the version has a word for it
+        local code = helper.embedded and version == 5 and "refused" or "lost"
+        assert.same({ nil, code }, { select(1, tools.await(serving)), (select(3, tools.await(serving))) })
         eventually(function() return lost[1] end)
-        assert.equal("lost", lost[1][2])
+        assert.equal(code, lost[1][2])
         assert(second:emit("x", ""))
         assert.equal(0, second:stats().reconnects)
       end)

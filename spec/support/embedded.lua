@@ -44,7 +44,7 @@ function Embedded:configure(given)
       refuse(self.kind, name)
     end
   end
-  local own = { users = options.users }
+  local own = { users = options.users, host = "localhost" }   -- IPv6 and IPv4
   for name, value in pairs(options.config or {}) do
     local setting = (settings[self.kind] or {})[name]
     if not setting or setting(value, own) == false then
@@ -93,7 +93,7 @@ end
 
 -- All ports listen at once.
 function Embedded:ready()
-  local answer = Broker.ask(self.redis_port, "PING\r\n")
+  local answer = Broker.ask(self.redis_port, "PING\r\n", nil, self.options.host ~= "localhost" and self.options.host or nil)
   return answer ~= nil and answer:find("^[+-]") ~= nil
 end
 
@@ -112,6 +112,12 @@ function Embedded:cli(...)
     error(("redis-cli %s: %s\n%s%s"):format(table.concat({ ... }, " "), code, out, err), 2)
   end
   return (out:gsub("\n$", ""))
+end
+
+-- Has it listen on this address alone. Starts it anew for that.
+function Embedded:listen_on(address)
+  self.options.host = address
+  self:restart()
 end
 
 -- How many clients are connected, not counting the redis-cli that asks.

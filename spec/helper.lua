@@ -112,7 +112,7 @@ local function with_certificates(options)
   return copy
 end
 
--- MQ_SPEC_BROKER=embedded: specs get MQ.broker (support/embedded.lua) wherever they ask for Redis, mosquitto or RabbitMQ.
+-- MQ_SPEC_BROKER=embedded: specs get MQ.broker (support/embedded.lua) where they ask for Redis, mosquitto or RabbitMQ.
 helper.embedded = os.getenv("MQ_SPEC_BROKER") == "embedded"
 
 local function start_embedded(kind, dir, options)

@@ -9,7 +9,7 @@ local client, inbox, expect, misuse, unique = tools.client, tools.inbox, tools.e
 describe("MQ.mqtt", function()
   local server
 
-  setup(function() server = tools.mosquitto() end)
+  setup(function() server = tools.mosquitto { log = true } end)
   after_each(tools.close_all)
 
   describe("new", function()

@@ -106,7 +106,8 @@ describe("MQ.mqtt: a stream of 10,000", function()
 
   before_each(function()
     server = helper.mosquitto {
-      persistence = not helper.embedded or nil, quiet = true, config = { max_queued_messages = 0, max_inflight_messages = 1000 },
+      persistence = not helper.embedded or nil, quiet = true,
+      config = { max_queued_messages = 0, max_inflight_messages = 1000 },
     }
   end)
   after_each(function()

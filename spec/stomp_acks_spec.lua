@@ -238,7 +238,7 @@ describe("MQ.stomp acknowledgements:", function()
       end
 
       it("refuse a message whose callback raises: it comes once more, and the subscription lives on", function()
-        -- RabbitMQ would give it for ever, so MQ ends that the second time; the embedded broker itself ends it the fifth
+        -- RabbitMQ would give it for ever: MQ ends that the second time. The embedded broker does itself, the fifth.
         local times = helper.embedded and 5 or 2
         local queue, told, bad, got = tools.queue(), {}, {}, {}
         local mq = new { on_error = function(_, err) told[#told + 1] = err end }

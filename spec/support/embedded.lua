@@ -28,14 +28,14 @@ local settings = {
 }
 
 -- Options of helper.redis, helper.mosquitto that mean nothing here.
-local ignored = { config = true, port = true, users = true, password = true, quiet = true }
+local ignored = { config = true, port = true, users = true, password = true, quiet = true, log = true }
 
 local function refuse(name, what)
   error(("the embedded broker in the place of %s cannot be told %s: leave the spec to real brokers "
     .. "(helper.real_broker_only)"):format(name, tostring(what)), 0)
 end
 
--- options: kind (whose place it takes: redis, mosquitto or rabbitmq), options (as for that), environment (of the process).
+-- given: kind (whose place it takes: redis, mosquitto, rabbitmq), options (as for that), environment (of the process).
 function Embedded:configure(given)
   local options = given.options
   self.kind, self.environment = given.kind, given.environment
@@ -60,7 +60,9 @@ function Embedded:configure(given)
     self.url = ("redis://%s127.0.0.1:%d"):format(login, self.port)
   else
     self.mqtt_port = options.port or self.mqtt_port
-    self.port = self.mqtt_port
+    -- who wants a log gets one from a proxy that clients go through
+    self.watch_port = options.log and Broker.free_port() or nil
+    self.port = self.watch_port or self.mqtt_port
     self.url = "mqtt://127.0.0.1:" .. self.port
   end
   if self.kind == "rabbitmq" then
@@ -91,9 +93,27 @@ function Embedded:command()
   return { sys.exe(), sys.cwd() .. "/spec/support/embedded_main.lua", literal(options) }, self.environment
 end
 
+function Embedded:before()
+  if self.watch_port then
+    self.log_path = self.dir .. "/watch"
+    self.watch = Process.start({
+      sys.exe(), sys.cwd() .. "/spec/support/proxy_main.lua", self.mqtt_port, self.watch_port, self.log_path,
+    }, { env = self.environment, stdin = true })
+    self.watch:expect("port")
+  end
+end
+
+function Embedded:after()
+  if self.watch then
+    self.watch:stop()
+    self.watch = nil
+  end
+end
+
 -- All ports listen at once.
 function Embedded:ready()
-  local answer = Broker.ask(self.redis_port, "PING\r\n", nil, self.options.host ~= "localhost" and self.options.host or nil)
+  local host = self.options.host
+  local answer = Broker.ask(self.redis_port, "PING\r\n", 1, host == "localhost" and "127.0.0.1" or host)
   return answer ~= nil and answer:find("^[+-]") ~= nil
 end
 
@@ -132,17 +152,15 @@ end
 
 Embedded.publish, Embedded.subscribe = Mosquitto.publish, Mosquitto.subscribe
 
--- The log of the broker whose place it takes is not there: a spec that reads it is for real brokers.
-function Embedded:log()
-  if self.pid then
-    error("the embedded broker writes no log of its clients: leave the spec to real brokers (helper.real_broker_only)", 2)
+local class = Broker.define(Embedded)
+local log = class.log
+
+-- What it has printed, and what its clients have said, where a spec wants to know that (log = true).
+function class:log()
+  if self.pid and not self.watch then
+    error("the embedded broker writes no log of its clients: say log = true (MQTT) or helper.real_broker_only", 2)
   end
-  local file = io.open(self.dir .. "/output")
-  local text = file and file:read("*a") or ""
-  if file then
-    file:close()
-  end
-  return text
+  return log(self)
 end
 
-return Broker.define(Embedded)
+return class

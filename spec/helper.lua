@@ -121,6 +121,20 @@ local function start_embedded(kind, dir, options)
   })
 end
 
+-- What `it`, `pending` … mean in a spec file: busted gives each an environment of its own.
+local function globals(fn)
+  local getfenv = rawget(_G, "getfenv")
+  if getfenv then
+    return getfenv(fn)
+  end
+  local index, name, value = 0, nil, nil
+  repeat
+    index = index + 1
+    name, value = debug.getupvalue(fn, index)
+  until not name or name == "_ENV"
+  return assert(value, "called by a function without globals")
+end
+
 -- For the function of a spec, or of a group of them, that needs what the embedded broker does not have: there it is
 -- pending, with the reason.
 --   it("…", helper.real_broker_only("keeps sessions on disk", function() … end))
@@ -128,7 +142,8 @@ function helper.real_broker_only(reason, body)
   if not helper.embedded then
     return body
   end
-  return function() pending("needs a real broker: " .. reason) end
+  local names = globals(debug.getinfo(2, "f").func)
+  return function() names.pending("needs a real broker: " .. reason) end
 end
 
 -- A private redis-server that answers. options: config = {["maxmemory"] = "1mb", "user alice …"},

@@ -42,11 +42,15 @@ describe("MQ.redis, host names and addresses:", function()
 
   it("IPv4, IPv6 and a name", function()
     reaches("127.0.0.1", "127.0.0.1:")
-    reaches("::1", "[::1]:")
     reaches("localhost", "")
+    if helper.embedded then
+      server:listen_on("::1")   -- it has one address at a time
+    end
+    reaches("::1", "[::1]:")
   end)
 
   it("IPv6 in a URL and in hosts", function()
+    server:listen_on("::1")
     local mq = tools.keep(require("MQ").connect("redis://[::1]:" .. server.port))
     assert.is_true(mq:emit("x", ""))
     mq = client(nil, { hosts = { "[::1]:" .. server.port } })

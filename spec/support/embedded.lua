@@ -44,7 +44,7 @@ function Embedded:configure(given)
       refuse(self.kind, name)
     end
   end
-  local own = { users = options.users, host = "localhost" }   -- IPv6 and IPv4
+  local own = { users = options.users, host = "127.0.0.1" }
   for name, value in pairs(options.config or {}) do
     local setting = (settings[self.kind] or {})[name]
     if not setting or setting(value, own) == false then
@@ -112,14 +112,13 @@ end
 
 -- All ports listen at once.
 function Embedded:ready()
-  local host = self.options.host
-  local answer = Broker.ask(self.redis_port, "PING\r\n", 1, host == "localhost" and "127.0.0.1" or host)
+  local answer = Broker.ask(self.redis_port, "PING\r\n", 1, self.options.host)
   return answer ~= nil and answer:find("^[+-]") ~= nil
 end
 
 -- redis-cli with these arguments -> its output without the last newline
 function Embedded:cli(...)
-  local argv = { "redis-cli", "-h", "127.0.0.1", "-p", self.redis_port }
+  local argv = { "redis-cli", "-h", self.options.host, "-p", self.redis_port }
   local user, password = next(self.login or {})
   if user and user ~= "default" then
     argv[#argv + 1], argv[#argv + 2] = "--user", user

@@ -127,12 +127,12 @@ local function globals(fn)
   if getfenv then
     return getfenv(fn)
   end
-  local index, name, value = 0, nil, nil
-  repeat
-    index = index + 1
-    name, value = debug.getupvalue(fn, index)
-  until not name or name == "_ENV"
-  return assert(value, "called by a function without globals")
+  for index = 1, 255 do
+    local name, value = debug.getupvalue(fn, index)
+    if name == "_ENV" then
+      return value
+    end
+  end
 end
 
 -- For the function of a spec, or of a group of them, that needs what the embedded broker does not have: there it is

@@ -72,7 +72,9 @@ describe("MQ.mqtt:", function()
           options.version = version
           local err, code = refused(server, options)
           assert.equal("auth", code)
-          assert.matches(helper.embedded and "bad user name or password" or "not authorized", err:lower())
+          -- mosquitto says the same of all, the embedded broker of who gives none
+          local differs = helper.embedded and options.username
+          assert.matches(differs and "bad user name or password" or "not authorized", err:lower())
           assert.matches("username", err)
           assert.not_matches("wrong", err)
         end

@@ -8,7 +8,7 @@ local client, inbox, expect, task, await = tools.client, tools.inbox, tools.expe
 local eventually = helper.eventually
 local quick = { min = 0.01, max = 0.05 }
 
-describe("MQ.redis with RESP2", helper.real_broker_only("one that does not know HELLO", function()
+describe("MQ.redis with RESP2", function()
   local server
 
   before_each(function() server = helper.redis { resp2 = true } end)
@@ -148,4 +148,4 @@ describe("MQ.redis with RESP2", helper.real_broker_only("one that does not know 
     end
     eventually(function() return locked:client_count() == 0 end, 5, "no connection is left")
   end)
-end))
+end)

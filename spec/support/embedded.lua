@@ -16,6 +16,14 @@ local settings = {
   redis = {
     databases = function(value) return value == 16 end,
     maxclients = function(value, options) options.max_connections = value end,
+    [1] = function(line, options)
+      local name, password = line:match("^user (%S+) on >(%S+) ~%* &%* %+@all$")   -- who may do everything
+      if not name then
+        return false
+      end
+      options.users = options.users or {}
+      options.users[name] = password
+    end,
     ["client-output-buffer-limit pubsub"] = function(value, options)
       options.max_queue_bytes = assert(value == "0 0 0" and 2 ^ 40, value)
     end,
@@ -28,7 +36,7 @@ local settings = {
 }
 
 -- Options of helper.redis, helper.mosquitto that mean nothing here.
-local ignored = { config = true, port = true, users = true, password = true, quiet = true, log = true }
+local ignored = { config = true, port = true, users = true, password = true, quiet = true, log = true, resp2 = true }
 
 local function refuse(name, what)
   error(("the embedded broker in the place of %s cannot be told %s: leave the spec to real brokers "
@@ -53,16 +61,22 @@ function Embedded:configure(given)
   end
   self.redis_port, self.mqtt_port, self.stomp_port = Broker.free_port(), Broker.free_port(), Broker.free_port()
   if self.kind == "redis" then
-    self.redis_port = options.port or self.redis_port
-    self.port, self.password = self.redis_port, options.password
-    own.users = self.password and { default = self.password }
+    self.redis_port = not options.resp2 and options.port or self.redis_port
+    -- what does not know HELLO has a proxy before it that changes the word
+    self.proxy_port = options.resp2 and (options.port or Broker.free_port()) or nil
+    self.port, self.password = self.proxy_port or self.redis_port, options.password
+    if self.password then
+      own.users = own.users or {}
+      own.users.default = self.password
+    end
     local login = self.password and ":" .. self.password:gsub("%%", "%%25") .. "@" or ""
     self.url = ("redis://%s127.0.0.1:%d"):format(login, self.port)
   else
-    self.mqtt_port = options.port or self.mqtt_port
+    self.mqtt_port = not options.log and options.port or self.mqtt_port
     -- who wants a log gets one from a proxy that clients go through
-    self.watch_port = options.log and Broker.free_port() or nil
-    self.port = self.watch_port or self.mqtt_port
+    self.proxy_port = options.log and (options.port or Broker.free_port()) or nil
+    self.log_path = options.log and self.dir .. "/watch" or nil
+    self.port = self.proxy_port or self.mqtt_port
     self.url = "mqtt://127.0.0.1:" .. self.port
   end
   if self.kind == "rabbitmq" then
@@ -94,19 +108,20 @@ function Embedded:command()
 end
 
 function Embedded:before()
-  if self.watch_port then
-    self.log_path = self.dir .. "/watch"
-    self.watch = Process.start({
-      sys.exe(), sys.cwd() .. "/spec/support/proxy_main.lua", self.mqtt_port, self.watch_port, self.log_path,
+  if self.proxy_port then
+    local target = self.kind == "redis" and self.redis_port or self.mqtt_port
+    self.proxy = Process.start({
+      sys.exe(), sys.cwd() .. "/spec/support/proxy_main.lua", target, self.proxy_port,
+      self.log_path and "log=" .. self.log_path or "change=HELLO=OLLEH",
     }, { env = self.environment, stdin = true })
-    self.watch:expect("port")
+    self.proxy:expect("port")
   end
 end
 
 function Embedded:after()
-  if self.watch then
-    self.watch:stop()
-    self.watch = nil
+  if self.proxy then
+    self.proxy:stop()
+    self.proxy = nil
   end
 end
 
@@ -119,7 +134,9 @@ end
 -- redis-cli with these arguments -> its output without the last newline
 function Embedded:cli(...)
   local argv = { "redis-cli", "-h", self.options.host, "-p", self.redis_port }
-  local user, password = next(self.login or {})
+  local logins = self.login or {}
+  local user = logins.default and "default" or next(logins)
+  local password = user and logins[user]
   if user and user ~= "default" then
     argv[#argv + 1], argv[#argv + 2] = "--user", user
   end
@@ -156,7 +173,7 @@ local log = class.log
 
 -- What it has printed, and what its clients have said, where a spec wants to know that (log = true).
 function class:log()
-  if self.pid and not self.watch then
+  if self.pid and not self.log_path then
     error("the embedded broker writes no log of its clients: say log = true (MQTT) or helper.real_broker_only", 2)
   end
   return log(self)

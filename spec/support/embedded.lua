@@ -16,6 +16,14 @@ local settings = {
   redis = {
     databases = function(value) return value == 16 end,
     maxclients = function(value, options) options.max_connections = value end,
+    [1] = function(line, options)
+      local name, password = line:match("^user (%S+) on >(%S+) ~%* &%* %+@all$")   -- who may do everything
+      if not name then
+        return false
+      end
+      options.users = options.users or {}
+      options.users[name] = password
+    end,
     ["client-output-buffer-limit pubsub"] = function(value, options)
       options.max_queue_bytes = assert(value == "0 0 0" and 2 ^ 40, value)
     end,
@@ -28,14 +36,14 @@ local settings = {
 }
 
 -- Options of helper.redis, helper.mosquitto that mean nothing here.
-local ignored = { config = true, port = true, users = true, password = true, quiet = true }
+local ignored = { config = true, port = true, users = true, password = true, quiet = true, log = true, resp2 = true }
 
 local function refuse(name, what)
   error(("the embedded broker in the place of %s cannot be told %s: leave the spec to real brokers "
     .. "(helper.real_broker_only)"):format(name, tostring(what)), 0)
 end
 
--- options: kind (whose place it takes: redis, mosquitto or rabbitmq), options (as for that), environment (of the process).
+-- given: kind (whose place it takes: redis, mosquitto, rabbitmq), options (as for that), environment (of the process).
 function Embedded:configure(given)
   local options = given.options
   self.kind, self.environment = given.kind, given.environment
@@ -44,7 +52,7 @@ function Embedded:configure(given)
       refuse(self.kind, name)
     end
   end
-  local own = { users = options.users }
+  local own = { users = options.users, host = "127.0.0.1" }
   for name, value in pairs(options.config or {}) do
     local setting = (settings[self.kind] or {})[name]
     if not setting or setting(value, own) == false then
@@ -53,14 +61,22 @@ function Embedded:configure(given)
   end
   self.redis_port, self.mqtt_port, self.stomp_port = Broker.free_port(), Broker.free_port(), Broker.free_port()
   if self.kind == "redis" then
-    self.redis_port = options.port or self.redis_port
-    self.port, self.password = self.redis_port, options.password
-    own.users = self.password and { default = self.password }
+    self.redis_port = not options.resp2 and options.port or self.redis_port
+    -- what does not know HELLO has a proxy before it that changes the word
+    self.proxy_port = options.resp2 and (options.port or Broker.free_port()) or nil
+    self.port, self.password = self.proxy_port or self.redis_port, options.password
+    if self.password then
+      own.users = own.users or {}
+      own.users.default = self.password
+    end
     local login = self.password and ":" .. self.password:gsub("%%", "%%25") .. "@" or ""
     self.url = ("redis://%s127.0.0.1:%d"):format(login, self.port)
   else
-    self.mqtt_port = options.port or self.mqtt_port
-    self.port = self.mqtt_port
+    self.mqtt_port = not options.log and options.port or self.mqtt_port
+    -- who wants a log gets one from a proxy that clients go through
+    self.proxy_port = options.log and (options.port or Broker.free_port()) or nil
+    self.log_path = options.log and self.dir .. "/watch" or nil
+    self.port = self.proxy_port or self.mqtt_port
     self.url = "mqtt://127.0.0.1:" .. self.port
   end
   if self.kind == "rabbitmq" then
@@ -91,16 +107,36 @@ function Embedded:command()
   return { sys.exe(), sys.cwd() .. "/spec/support/embedded_main.lua", literal(options) }, self.environment
 end
 
+function Embedded:before()
+  if self.proxy_port then
+    local target = self.kind == "redis" and self.redis_port or self.mqtt_port
+    self.proxy = Process.start({
+      sys.exe(), sys.cwd() .. "/spec/support/proxy_main.lua", target, self.proxy_port,
+      self.log_path and "log=" .. self.log_path or "change=HELLO=OLLEH",
+    }, { env = self.environment, stdin = true })
+    self.proxy:expect("port")
+  end
+end
+
+function Embedded:after()
+  if self.proxy then
+    self.proxy:stop()
+    self.proxy = nil
+  end
+end
+
 -- All ports listen at once.
 function Embedded:ready()
-  local answer = Broker.ask(self.redis_port, "PING\r\n")
+  local answer = Broker.ask(self.redis_port, "PING\r\n", 1, self.options.host)
   return answer ~= nil and answer:find("^[+-]") ~= nil
 end
 
 -- redis-cli with these arguments -> its output without the last newline
 function Embedded:cli(...)
-  local argv = { "redis-cli", "-h", "127.0.0.1", "-p", self.redis_port }
-  local user, password = next(self.login or {})
+  local argv = { "redis-cli", "-h", self.options.host, "-p", self.redis_port }
+  local logins = self.login or {}
+  local user = logins.default and "default" or next(logins)
+  local password = user and logins[user]
   if user and user ~= "default" then
     argv[#argv + 1], argv[#argv + 2] = "--user", user
   end
@@ -112,6 +148,12 @@ function Embedded:cli(...)
     error(("redis-cli %s: %s\n%s%s"):format(table.concat({ ... }, " "), code, out, err), 2)
   end
   return (out:gsub("\n$", ""))
+end
+
+-- Has it listen on this address alone. Starts it anew for that.
+function Embedded:listen_on(address)
+  self.options.host = address
+  self:restart()
 end
 
 -- How many clients are connected, not counting the redis-cli that asks.
@@ -126,17 +168,15 @@ end
 
 Embedded.publish, Embedded.subscribe = Mosquitto.publish, Mosquitto.subscribe
 
--- The log of the broker whose place it takes is not there: a spec that reads it is for real brokers.
-function Embedded:log()
-  if self.pid then
-    error("the embedded broker writes no log of its clients: leave the spec to real brokers (helper.real_broker_only)", 2)
+local class = Broker.define(Embedded)
+local log = class.log
+
+-- What it has printed, and what its clients have said, where a spec wants to know that (log = true).
+function class:log()
+  if self.pid and not self.log_path then
+    error("the embedded broker writes no log of its clients: say log = true (MQTT) or helper.real_broker_only", 2)
   end
-  local file = io.open(self.dir .. "/output")
-  local text = file and file:read("*a") or ""
-  if file then
-    file:close()
-  end
-  return text
+  return log(self)
 end
 
-return Broker.define(Embedded)
+return class

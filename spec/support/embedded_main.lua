@@ -1,9 +1,9 @@
--- MQ.broker as a process of its own: `lua embedded_main.lua OPTIONS`, where OPTIONS is a Lua table as text. It ends with a
--- signal. What it prints joins the log of support/embedded.lua.
+-- MQ.broker as a process of its own: `lua embedded_main.lua OPTIONS`, where OPTIONS is a Lua table as text.
+-- A signal ends it.
 
 local core = require "MQ.core"
 
-local options = assert((loadstring or load)("return " .. arg[1]))()   -- luacheck: read globals loadstring
+local options = assert((rawget(_G, "loadstring") or load)("return " .. arg[1]))()
 core.raise_limit()   -- some specs open thousands of connections
 local broker, err = require("MQ.broker"):new(options)
 if not broker then

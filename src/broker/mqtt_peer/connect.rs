@@ -74,7 +74,6 @@ impl Client {
             Arriving {
                 client_id,
                 clean_start: connect.clean_start,
-                one_copy: connect.version == Version::V311,
                 expiry,
                 will: connect.will.as_ref().map(|will| Will::parse(will, owner)),
             },

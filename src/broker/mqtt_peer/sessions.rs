@@ -43,8 +43,6 @@ impl Sessions {
 pub(super) struct Arriving<'a> {
     pub(super) client_id: &'a str,
     pub(super) clean_start: bool,
-    /// A message is sent once, however many subscriptions match.
-    pub(super) one_copy: bool,
     /// Seconds.
     pub(super) expiry: u32,
     pub(super) will: Option<Will>,
@@ -62,7 +60,6 @@ pub(super) fn attach(
     let Arriving {
         client_id,
         clean_start,
-        one_copy,
         expiry,
         will,
     } = arriving;
@@ -76,7 +73,6 @@ pub(super) fn attach(
         if !clean_start && state.expiry > 0 {
             let last = old.hand_over(&mut state, owner, Some(bell));
             state.expiry = expiry;
-            state.one_copy = one_copy;
             let last_will = std::mem::replace(&mut state.will, will);
             let timers = std::mem::take(&mut state.timers);
             drop(state);
@@ -95,11 +91,7 @@ pub(super) fn attach(
     let limit = broker.settings.max_queue_bytes;
     let name: Name = client_id.as_bytes().into();
     let session = Arc::new(SessionState::new(name.clone(), owner, bell, expiry, limit));
-    {
-        let mut state = session.lock();
-        state.will = will;
-        state.one_copy = one_copy;
-    }
+    session.lock().will = will;
     sessions.by_id.insert(name, session.clone());
     drop(sessions);
     if let Some(old) = old {

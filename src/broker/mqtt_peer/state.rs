@@ -51,9 +51,6 @@ pub(super) struct Contents {
     /// Identifiers of QoS 2 messages that have come, and of which the client has yet to hear that it may forget them.
     pub(super) received: HashSet<u16>,
     pub(super) will: Option<Box<Will>>,
-    /// A message comes once, however many subscriptions match: as version 3.1.1, which cannot tell for which a copy is,
-    /// knows it of mosquitto.
-    pub(super) one_copy: bool,
     /// Seconds that it is kept without a connection.
     pub(super) expiry: u32,
     /// Changes with each connection, and each end of one.
@@ -211,11 +208,13 @@ impl Contents {
     /// Puts it in where there is room; a single message may be larger than the whole bound.
     #[inline]
     fn put(&mut self, queued: Queued, limit: usize) -> bool {
-        if self.one_copy && queued.group == 0 {
-            // The router delivers one message to all its subscriptions in a row.
-            if let Some(last) = self.queue.back_mut() {
-                if last.group == 0 && Arc::ptr_eq(&last.message, &queued.message) {
-                    last.manner = last.manner.or(queued.manner);
+        // A client whose subscriptions overlap, and have no identifiers, would take further copies for messages that are
+        // equal: it gets the message once, with the highest QoS of them [MQTT-3.3.4-2].
+        if let Some(last) = self.queue.back_mut() {
+            let is_copy = Arc::ptr_eq(&last.message, &queued.message);
+            if is_copy && last.group == 0 && queued.group == 0 {
+                if let Some(manner) = last.manner.merge(queued.manner) {
+                    last.manner = manner;
                     return true;
                 }
             }

@@ -65,6 +65,9 @@ impl Client {
         // There is a reason for each filter, of those that may be there.
         let _ = answer.encode(version, &mut self.out);
         for (filter, wish) in wanted {
+            if joined.session.is_overrun() {
+                break;
+            }
             let mut found = lock(&broker.mqtt.retained).matching(filter.as_bytes(), now);
             if sys::is_watched_by(filter.as_bytes()) {
                 found.extend(sys::messages(broker, now, Some(filter)));

@@ -221,3 +221,25 @@ fn the_same_client_takes_its_session_over() {
         0
     );
 }
+
+#[test]
+fn a_client_is_not_silent_while_a_large_packet_comes() {
+    let world = World::new();
+    let mut wire = world.client("a");
+    let mut bytes = BytesMut::new();
+    let payload = "x".repeat(1000);
+    publish(1, 7, "a", &payload)
+        .encode(Version::V5, &mut bytes)
+        .expect("a valid packet");
+    for part in bytes.chunks(300) {
+        assert_eq!(wire.told(), "");
+        wire.receive(part).expect("it goes on");
+        wire.pass(80).expect("it has been heard");
+    }
+    assert_eq!(wire.told(), "PUBACK #7 0x10");
+    // Half a packet keeps nobody connected.
+    wire.receive(&bytes[..10]).expect("it goes on");
+    wire.pass(80).expect("it has been heard");
+    wire.receive(b"").expect("it goes on");
+    assert!(wire.pass(80).is_err());
+}

@@ -10,7 +10,7 @@ for _, kind in ipairs { "redis", "mqtt" } do
     local broker, mq, publisher
 
     setup(function()
-      broker = kind == "redis" and helper.redis() or helper.mosquitto({ config = { log_type = "all" } })
+      broker = kind == "redis" and helper.redis() or helper.mosquitto { log = true }
     end)
 
     before_each(function()

@@ -18,6 +18,7 @@ pcall(require, "MQ.stomp")
 pcall(require, "MQ.broker")
 
 local ActiveMQ = require "spec.support.activemq"
+local Embedded = require "spec.support.embedded"
 local Mosquitto = require "spec.support.mosquitto"
 local Nginx = require "spec.support.nginx"
 local Process = require "spec.support.process"
@@ -111,11 +112,48 @@ local function with_certificates(options)
   return copy
 end
 
+-- MQ_SPEC_BROKER=embedded: specs get MQ.broker (support/embedded.lua) where they ask for Redis, mosquitto or RabbitMQ.
+helper.embedded = os.getenv("MQ_SPEC_BROKER") == "embedded"
+
+local function start_embedded(kind, dir, options)
+  return Embedded.start(dir, {
+    kind = kind, options = options or {}, environment = helper.environment, port = options and options.port,
+  })
+end
+
+-- What `it`, `pending` … mean in a spec file: busted gives each an environment of its own.
+local function globals(fn)
+  local getfenv = rawget(_G, "getfenv")
+  if getfenv then
+    return getfenv(fn)
+  end
+  for index = 1, 255 do
+    local name, value = debug.getupvalue(fn, index)
+    if name == "_ENV" then
+      return value
+    end
+  end
+end
+
+-- For the function of a spec, or of a group of them, that needs what the embedded broker does not have: there it is
+-- pending, with the reason.
+--   it("…", helper.real_broker_only("keeps sessions on disk", function() … end))
+function helper.real_broker_only(reason, body)
+  if not helper.embedded then
+    return body
+  end
+  local names = globals(debug.getinfo(2, "f").func)
+  return function() names.pending("needs a real broker: " .. reason) end
+end
+
 -- A private redis-server that answers. options: config = {["maxmemory"] = "1mb", "user alice …"},
 -- password, port, tls = true, client_certificates = true, resp2 = true (does not know HELLO).
 -- See support/redis.lua for its fields (port url path pid dir tls_port tls_url certificates) and
 -- methods (stop kill suspend resume restart cli client_count subscribers log).
 function helper.redis(options)
+  if helper.embedded then
+    return keep(start_embedded("redis", helper.tmpdir(), options))
+  end
   local copy = with_certificates(options)
   if copy.resp2 then
     local config = { 'rename-command HELLO ""' }
@@ -133,6 +171,9 @@ end
 -- (publish subscribe client_count), support/broker.lua for what every broker can (stop kill suspend resume restart
 -- log).
 function helper.mosquitto(options)
+  if helper.embedded then
+    return keep(start_embedded("mosquitto", helper.tmpdir(), options))
+  end
   return keep(Mosquitto.start(helper.tmpdir(), with_certificates(options)))
 end
 
@@ -140,6 +181,9 @@ end
 -- support/rabbitmq.lua for its fields (mqtt_port stomp_port url stomp_url web_mqtt_port web_stomp_port stomp_tls_port
 -- certificates user password) and method (ctl).
 function helper.rabbitmq(options)
+  if helper.embedded then
+    return keep(start_embedded("rabbitmq", helper.tmpdir(), options))
+  end
   return keep(RabbitMQ.start(helper.tmpdir(), options))
 end
 
@@ -171,7 +215,12 @@ end
 
 -- The one RabbitMQ of the whole run, with all four plugins and TLS: started when first asked for, and again where a
 -- spec has ended it; for specs that use names of their own for topics, queues and clients.
-function helper.shared_rabbitmq() return share(RabbitMQ, { web = true, tls = true }) end
+function helper.shared_rabbitmq()
+  if helper.embedded then
+    return share({ name = "embedded rabbitmq", start = function(dir) return start_embedded("rabbitmq", dir) end })
+  end
+  return share(RabbitMQ, { web = true, tls = true })
+end
 
 -- The one ActiveMQ of the whole run: likewise.
 function helper.shared_activemq() return share(ActiveMQ) end

@@ -26,7 +26,7 @@ end
 describe("MQ.mqtt acknowledgements:", function()
   local server
 
-  setup(function() server = tools.mosquitto() end)
+  setup(function() server = tools.mosquitto { log = true } end)
   after_each(tools.close_all)
 
   -- How many acknowledgements of messages the broker's log shows of a client, and the last one's reason.

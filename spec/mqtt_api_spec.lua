@@ -9,7 +9,7 @@ local client, inbox, expect, misuse, unique = tools.client, tools.inbox, tools.e
 describe("MQ.mqtt", function()
   local server
 
-  setup(function() server = tools.mosquitto() end)
+  setup(function() server = tools.mosquitto { log = true } end)
   after_each(tools.close_all)
 
   describe("new", function()
@@ -113,7 +113,8 @@ describe("MQ.mqtt", function()
       assert.equal(told.client_id, told.properties.assigned_client_identifier)
     end)
 
-    it("connects to a socket of the file system", function()
+    it("connects to a socket of the file system", helper.real_broker_only(
+      "the embedded broker listens on TCP alone", function()
       local path = helper.tmpdir() .. "/broker.sock"
       local local_server = tools.mosquitto { config = { "listener 0 " .. path } }
       local mq = MQ:new { path = path }
@@ -121,7 +122,7 @@ describe("MQ.mqtt", function()
       assert.is_true((mq:emit("x", "")))
       assert.equal("MQ.mqtt: " .. path .. " (connected)", tostring(mq))
       local_server:stop()
-    end)
+    end))
 
     it("connects from a URL", function()
       local connect = require("MQ").connect

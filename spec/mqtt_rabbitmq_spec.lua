@@ -11,7 +11,7 @@ local eventually = helper.eventually
 
 local COUNT = 10000
 
-describe("MQ.mqtt and RabbitMQ:", function()
+describe("MQ.mqtt and RabbitMQ:", helper.real_broker_only("this is about RabbitMQ", function()
   local server, infos
 
   setup(function() server = helper.shared_rabbitmq() end)
@@ -195,4 +195,4 @@ describe("MQ.mqtt and RabbitMQ:", function()
     server = direct
     assert(ok, err)
   end)
-end)
+end))

@@ -57,7 +57,7 @@ end
 describe("the chapter's scripts over MQTT:", function()
   local server
 
-  setup(function() server = tools.mosquitto() end)
+  setup(function() server = tools.mosquitto { log = true } end)
 
   -- Starts a script as script/main.lua -> the process, and the number of the line that logs what arrives.
   local function run(name, change)

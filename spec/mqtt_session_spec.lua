@@ -3,7 +3,7 @@
 local helper = require "spec.helper"
 local tools = require "spec.mqtt_tools"
 
-local client, inbox, messages, expect, unique = tools.client, tools.inbox, tools.messages, tools.expect, tools.unique
+local client, inbox, expect, unique = tools.client, tools.inbox, tools.expect, tools.unique
 local eventually = helper.eventually
 
 local function numbers(from, to)
@@ -192,9 +192,11 @@ describe("MQ.mqtt sessions:", function()
         assert(first:emit("x", ""))
         local second = new { client_id = id }
         assert(second:emit("x", ""))
-        assert.same({ nil, "lost" }, { select(1, tools.await(serving)), (select(3, tools.await(serving))) })
+        -- mosquitto 2.0.11 just ends the connection; the embedded broker says why, where the version has a word for it
+        local code = helper.embedded and version == 5 and "refused" or "lost"
+        assert.same({ nil, code }, { select(1, tools.await(serving)), (select(3, tools.await(serving))) })
         eventually(function() return lost[1] end)
-        assert.equal("lost", lost[1][2])
+        assert.equal(code, lost[1][2])
         assert(second:emit("x", ""))
         assert.equal(0, second:stats().reconnects)
       end)
@@ -245,14 +247,7 @@ describe("MQ.mqtt sessions:", function()
     local function nothing() end
     assert.is_true(session_present(unique(), 60, nothing))
     assert.is_false(session_present(unique(), 0, nothing))
-    -- the broker says each second how long it has been up
-    assert.is_false(session_present(unique(), 1, function()
-      local uptime = messages(client(server), "$SYS/broker/uptime")
-      expect(uptime, 1)
-      local function seconds() return tonumber(uptime[#uptime].payload:match("%d+")) end
-      local before = seconds()
-      eventually(function() return seconds() >= before + 3 end, 10)
-    end))
+    assert.is_false(session_present(unique(), 1, function() tools.broker_ages(client(server), 3) end))
   end)
 
   it("a close of a clean one leaves no session of version 5, whose expiry is for broken connections", function()

@@ -106,7 +106,8 @@ describe("MQ.mqtt: a stream of 10,000", function()
 
   before_each(function()
     server = helper.mosquitto {
-      persistence = true, quiet = true, config = { max_queued_messages = 0, max_inflight_messages = 1000 },
+      persistence = not helper.embedded or nil, quiet = true,
+      config = { max_queued_messages = 0, max_inflight_messages = 1000 },
     }
   end)
   after_each(function()
@@ -114,21 +115,25 @@ describe("MQ.mqtt: a stream of 10,000", function()
     helper.stop_all()
   end)
 
-  local function kind(name, version, qos, body)
-    it(("%s (MQTT %s, QoS %d)"):format(name, version, qos), function() body(version, qos) end)
+  -- needs: why it is for real brokers only, if it is
+  local function kind(name, version, qos, body, needs)
+    local function run() body(version, qos) end
+    it(("%s (MQTT %s, QoS %d)"):format(name, version, qos), needs and helper.real_broker_only(needs, run) or run)
   end
 
-  local function every_kind(name, body)
+  local function every_kind(name, body, needs)
     for _, version in ipairs(tools.versions) do
-      kind(name, version, 1, body)
-      kind(name, version, 2, body)
+      kind(name, version, 1, body, needs)
+      kind(name, version, 2, body, needs)
     end
   end
 
-  local function some_kinds(name, body)
-    kind(name, 5, 2, body)
-    kind(name, "3.1.1", 1, body)
+  local function some_kinds(name, body, needs)
+    kind(name, 5, 2, body, needs)
+    kind(name, "3.1.1", 1, body, needs)
   end
+
+  local ON_DISK = "the embedded broker keeps nothing on disk"
 
   every_kind("survives a broker that is stopped and restarted", function(version, qos)
     local receiver, sender = persistent(server, "receiver", version), persistent(server, "sender", version)
@@ -143,7 +148,7 @@ describe("MQ.mqtt: a stream of 10,000", function()
     came(tally, COUNT)
     assert.equal(3, tally.lost)
     assert_whole(tally, qos)
-  end)
+  end, ON_DISK)
 
   for version, qos in pairs { [5] = 1, ["3.1.1"] = 2 } do
     kind("survives a broker that is suspended for longer than keepalive + timeout", version, qos, function()
@@ -245,9 +250,10 @@ describe("MQ.mqtt: a stream of 10,000", function()
     assert.same({ true, nil }, { await(posting, 30) })
     came(tally, COUNT)
     assert_whole(tally, qos)
-  end)
+  end, ON_DISK)
 
-  it("lacks nothing that was not acknowledged when the broker was killed in the middle (QoS 1)", function()
+  it("lacks nothing that was not acknowledged when the broker was killed in the middle (QoS 1)",
+    helper.real_broker_only(ON_DISK, function()
     local receiver = persistent(server, "receiver", 5)
     receive(receiver, 1)
     assert.is_true((receiver:close()))   -- its session stays, and what comes for it waits in the broker
@@ -272,7 +278,7 @@ describe("MQ.mqtt: a stream of 10,000", function()
     assert.is_true(#lost > 0)   -- or it has not been killed between two saves
     assert.is_true(lost[1] > at_save and lost[#lost] <= at_kill,
       ("%d to %d are lost; saved were %d, acknowledged %d"):format(lost[1], lost[#lost], at_save, at_kill))
-  end)
+  end))
 
   some_kinds("that was published while the subscriber was away is there when it comes back", function(version, qos)
     local first = persistent(server, "receiver", version)

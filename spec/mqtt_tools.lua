@@ -91,6 +91,22 @@ function tools.messages(mq, filter, options)
   return list
 end
 
+--- Waits until the broker itself says that so many seconds have gone by. Whoever subscribes is told how long it has
+-- been up, a mosquitto repeats that each second, the embedded broker after ten.
+function tools.broker_ages(mq, seconds)
+  local function uptime()
+    local told = tools.messages(mq, "$SYS/broker/uptime")
+    tools.expect(told, 1)
+    assert(mq:off("$SYS/broker/uptime"))
+    return tonumber(told[1].payload:match("%d+"))
+  end
+  local from = uptime()
+  helper.eventually(function()
+    tools.sleep(0.05)   -- between the questions
+    return uptime() >= from + seconds
+  end, seconds + 10, "the broker is so much older")
+end
+
 --- Has everything that was published to a list before arrive: publishes `payload` to `topic` and waits until the list
 -- ends with it, which it then loses again. What is not in the list now, was not delivered.
 function tools.barrier(publisher, topic, list, seconds)

@@ -5,7 +5,7 @@ local tools = require "spec.mqtt_tools"
 local connect = require("MQ").connect
 local expect, inbox = tools.expect, tools.inbox
 
-describe("MQ.mqtt over WebSocket", function()
+describe("MQ.mqtt over WebSocket", helper.real_broker_only("the embedded broker does not speak WebSocket", function()
   local server
 
   setup(function() server = helper.mosquitto { websockets = true, quiet = true } end)
@@ -80,4 +80,4 @@ describe("MQ.mqtt over WebSocket", function()
     assert.same({ nil, "refused" }, { ok, code })
     assert.matches("404", err)
   end)
-end)
+end))

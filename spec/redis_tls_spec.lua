@@ -20,7 +20,7 @@ local function read(path)
   return text
 end
 
-describe("MQ.redis with TLS", function()
+describe("MQ.redis with TLS", helper.real_broker_only("the embedded broker does not speak TLS", function()
   local server, strict, paths
 
   setup(function()
@@ -173,4 +173,4 @@ describe("MQ.redis with TLS", function()
     assert.is_string(err)
     assert.is_truthy(code == "protocol" or code == "lost", code)
   end)
-end)
+end))

@@ -238,6 +238,8 @@ describe("MQ.stomp acknowledgements:", function()
       end
 
       it("refuse a message whose callback raises: it comes once more, and the subscription lives on", function()
+        -- RabbitMQ would give it for ever: MQ ends that the second time. The embedded broker does itself, the fifth.
+        local times = helper.embedded and 5 or 2
         local queue, told, bad, got = tools.queue(), {}, {}, {}
         local mq = new { on_error = function(_, err) told[#told + 1] = err end }
         assert(mq:on(queue, function(message)
@@ -250,13 +252,13 @@ describe("MQ.stomp acknowledgements:", function()
         for _, payload in ipairs { "good", "bad", "better" } do
           assert(mq:emit(queue, payload))
         end
-        eventually(function() return #got == 2 and #bad == 2 end)
-        assert.same({ { "good", "better" }, { false, true } }, { got, bad })
-        eventually(function() return #told == 2 end)
+        eventually(function() return #got == 2 and #bad == times end)
+        assert.same({ { "good", "better" }, { false, true }, times }, { got, { bad[1], bad[2] }, #bad })
+        eventually(function() return #told == times end)
         assert.matches("cannot digest it", told[1])
         round_trip(mq)
         assert.is_true(mq:close())
-        assert.same({}, (tools.left_in(server, queue)))   -- RabbitMQ discards it the second time
+        assert.same({}, (tools.left_in(server, queue)))   -- it is discarded the last time
       end)
 
       it("are not given for what waits for a callback that is taken off: it goes back, once more or not", function()
@@ -291,7 +293,8 @@ describe("MQ.stomp acknowledgements:", function()
         end
       end)
 
-      it("that reject send a message to the queue for dead letters the second time", function()
+      it("that reject send a message to the queue for dead letters the second time", helper.real_broker_only(
+        "dead letters are RabbitMQ's", function()
         local queue, dead = tools.queue(), tools.queue()
         local mq = new()
         local buried = messages(mq, dead)
@@ -312,7 +315,7 @@ describe("MQ.stomp acknowledgements:", function()
         assert.is_true(got[2]:nack())
         expect(buried, 1)
         assert.equal("x", buried[1].payload)
-      end)
+      end))
 
       it("may have headers of their own", function()
         local queue, mq = tools.queue(), new()

@@ -98,7 +98,8 @@ describe("the chapter's scripts over STOMP:", function()
     helper.eventually(function() return open(proxy) == 0 end, 5, "no client is left")
   end)
 
-  maybe("a push reaches the one user whose pattern matches, once a second", false, function()
+  maybe("a push reaches the one user whose pattern matches, once a second", false, helper.real_broker_only(
+    "the embedded broker's STOMP topics have no wildcards", function()
     local process, line = run("push", helper.shared_rabbitmq(), function(text)
       text = replace(text, '"/user/"', '"/user."')
       text = replace(text, '"/%*"', '".*"')
@@ -115,7 +116,7 @@ describe("the chapter's scripts over STOMP:", function()
         { message.pattern, message.source, message.type })
       assert.matches('"code":200', message.payload)
     end
-  end)
+  end))
 
   local function broadcast(server, destination, change)
     local process, line = run("broadcast", server, change)

@@ -124,7 +124,8 @@ describe("MQ.stomp sessions:", function()
     proxy.stop()
   end)
 
-  it("a durable subscription keeps what is published while the program is away", function()
+  it("a durable subscription keeps what is published while the program is away", helper.real_broker_only(
+    "the embedded broker has no durable subscriptions", function()
     local topic, name = tools.topic(), tools.unique("durable")
     local publisher = client(server)
     local mq = client(server)
@@ -145,9 +146,10 @@ describe("MQ.stomp sessions:", function()
     tools.barrier(publisher, topic, got)
     assert.equal(0, #got)
     assert.is_true(mq:off(topic))
-  end)
+  end))
 
-  it("a durable subscription misses nothing when the link is cut", function()
+  it("a durable subscription misses nothing when the link is cut", helper.real_broker_only(
+    "the embedded broker has no durable subscriptions", function()
     local topic, proxy = tools.topic(), tools.proxy(server)
     local publisher, mq = client(server), client(proxy)
     local seen, distinct, lost = {}, 0, 0
@@ -169,7 +171,7 @@ describe("MQ.stomp sessions:", function()
     eventually(function() return distinct == 300 end, 10)
     assert.is_true(lost >= 1)
     assert.is_true(mq:off(topic))
-  end)
+  end))
 
   it("heart-beats keep a silent connection alive", function()
     local mq, told = client(server, { heartbeat = { 0.1, 0.1 } }), {}

@@ -5,7 +5,7 @@ local tools = require "spec.stomp_tools"
 local connect = require("MQ").connect
 local expect, inbox = tools.expect, tools.inbox
 
-describe("MQ.stomp over WebSocket", function()
+describe("MQ.stomp over WebSocket", helper.real_broker_only("the embedded broker does not speak WebSocket", function()
   local server, url
 
   setup(function()
@@ -64,4 +64,4 @@ describe("MQ.stomp over WebSocket", function()
     assert.same({ nil, "refused" }, { ok, code })
     assert.matches("404", err)
   end)
-end)
+end))

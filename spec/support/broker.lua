@@ -35,8 +35,8 @@ function Broker.write_file(path, text)
 end
 
 -- Connects, sends `request` and gives the first bytes of the answer; nil where nobody answers within `seconds`.
-function Broker.ask(port, request, seconds)
-  local fd = sys.connect("127.0.0.1", port, seconds or 1)
+function Broker.ask(port, request, seconds, host)
+  local fd = sys.connect(host or "127.0.0.1", port, seconds or 1)
   if not fd then
     return nil
   end

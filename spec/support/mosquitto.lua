@@ -54,7 +54,8 @@ end
 -- acl = {"user alice", "topic read /a/#"};
 -- refuse = {subscribe = {"no/#"}, unsubscribe = {…}, publish = {…}}: these topics, to everybody, with a reason code
 -- (without users); persistence = true; websockets = true; certificates (turns a TLS listener on), client_certificates
--- (demanded); quiet = true (the log tells of clients, not of packets); port.
+-- (demanded); quiet = true (the log tells of clients, not of packets); log = true (a spec reads the log, which the
+-- embedded broker in its place has only then); port.
 -- Fields: port url pid dir; tls_port tls_url certificates; ws_port ws_url.
 function Mosquitto:configure(options)
   self.port = options.port or Broker.free_port()

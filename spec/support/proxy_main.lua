@@ -1,6 +1,7 @@
 -- A TCP proxy whose line quality the spec controls, run as a process of its own by helper.proxy:
--- `lua proxy_main.lua TARGET_PORT [PORT]`. Each line on stdin is a command, each is answered by one
--- line on stdout: cut | stall | resume | refuse | accept | delay SECONDS | count.
+-- `lua proxy_main.lua TARGET_PORT [PORT [log=PATH | change=WORD=WORD]]`; log: a file for what MQTT clients say
+-- (mqtt_watch.lua); change: a word of theirs becomes another of the same length. Each line on stdin is a command, each
+-- is answered by one line on stdout: cut | stall | resume | refuse | accept | delay SECONDS | count.
 
 local sys = require "spec_sys"
 
@@ -8,12 +9,14 @@ local target = tonumber(arg[1])
 local listener, port = assert(sys.listen(tonumber(arg[2])))
 local pairs_of = {}            -- fd -> the other side's fd
 local pending = {}             -- fd -> list of {due, data} still to be written to fd
+local watched = {}             -- a client's fd -> the function that is shown what it sends
+local is_client = {}           -- fd -> it is a client's
 local total, bytes, delay, stalled = 0, 0, 0, false
 
 local function close_both(fd, how)
   local other = pairs_of[fd]
   for _, each in ipairs { fd, other } do
-    pairs_of[each], pending[each] = nil, nil
+    pairs_of[each], pending[each], watched[each], is_client[each] = nil, nil, nil, nil
     how(each)
   end
 end
@@ -25,6 +28,16 @@ local function open_count()
   end
   return n / 2
 end
+
+local function watch_to(path)
+  local file = assert(io.open(path, "a"))
+  file:setvbuf("line")
+  return require "spec.support.mqtt_watch"(function(line) file:write(math.floor(sys.now()), ": ", line, "\n") end)
+end
+
+local extra, parameter = (arg[3] or ""):match("^(%l+)=(.+)$")
+local watch = extra == "log" and watch_to(parameter)
+local from, to = (extra == "change" and parameter or ""):match("^(%w+)=(%w+)$")
 
 local commands = {}
 
@@ -80,6 +93,8 @@ local function open_pair()
   end
   pairs_of[client], pairs_of[server] = server, client
   pending[client], pending[server] = {}, {}
+  watched[client] = watch and watch() or nil
+  is_client[client] = true
 end
 
 local function take(fd)
@@ -89,6 +104,12 @@ local function take(fd)
     return
   end
   bytes = bytes + #data
+  if from and is_client[fd] then
+    data = data:gsub(from, to)
+  end
+  if watched[fd] then
+    watched[fd](data)
+  end
   local queue = pending[pairs_of[fd]]
   queue[#queue + 1] = { due = sys.now() + delay, data = data }
 end

@@ -148,6 +148,16 @@ function Redis:cli(...)
   return (out:gsub("\n$", ""))
 end
 
+-- Has it listen on this address alone.
+function Redis:listen_on(address)
+  local code, out, err = Process.start({ "redis-cli", "-s", self.path, "CONFIG", "SET", "bind", address }, {
+    env = { REDISCLI_AUTH = self.password },
+  }):wait(10)
+  if code ~= 0 then
+    error(("CONFIG SET bind %s: %s\n%s%s"):format(address, code, out, err), 2)
+  end
+end
+
 -- How many clients are connected, not counting the redis-cli that asks.
 function Redis:client_count()
   local _, count = self:cli("CLIENT", "LIST"):gsub("[^\n]+", "")

@@ -275,6 +275,7 @@ pub struct Broker {
     last_id: AtomicU64,
     observed: AtomicU32,
     observer: OnceLock<Observer>,
+    redis: redis_peer::Service,
     #[cfg(feature = "mqtt")]
     mqtt: mqtt_peer::Service,
 }
@@ -300,6 +301,7 @@ impl Broker {
             last_id: AtomicU64::new(0),
             observed: AtomicU32::new(0),
             observer: OnceLock::new(),
+            redis: redis_peer::Service::default(),
             #[cfg(feature = "mqtt")]
             mqtt: mqtt_peer::Service::default(),
         })

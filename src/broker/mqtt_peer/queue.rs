@@ -68,6 +68,13 @@ impl Manner {
         self.0 >> 28 & 1 != 0
     }
 
+    /// The two as one message that respects both; None where a client is to tell them apart.
+    #[inline]
+    pub(super) fn merge(self, other: Self) -> Option<Self> {
+        let same = (self.0 ^ other.0) << 2 == 0 && self.identifier() == 0;
+        same.then(|| Manner(self.0.max(other.0)))
+    }
+
     /// 0: none.
     #[inline]
     pub(super) fn identifier(self) -> u32 {

@@ -246,6 +246,17 @@ impl Contents {
     /// Puts it in where there is room; a single message may be larger than the whole bound.
     #[inline]
     fn put(&mut self, queued: Queued, limit: usize) -> bool {
+        // A client whose subscriptions overlap, and have no identifiers, would take further copies for messages that are
+        // equal: it gets the message once, with the highest QoS of them [MQTT-3.3.4-2].
+        if let Some(last) = self.queue.back_mut() {
+            let is_copy = Arc::ptr_eq(&last.message, &queued.message);
+            if is_copy && last.group == 0 && queued.group == 0 {
+                if let Some(manner) = last.manner.merge(queued.manner) {
+                    last.manner = manner;
+                    return true;
+                }
+            }
+        }
         if !self.has_room(&queued.message, limit) {
             return false;
         }

@@ -8,6 +8,8 @@ use crate::codec::resp::{reply, Arguments, Version};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+const COMMAND_STATS: &str = "Commandstats";
+
 impl Client {
     pub(super) fn command(&mut self, _: Instant, command: Arguments<'_>) {
         let verb = command.at(1).to_ascii_lowercase();
@@ -118,7 +120,10 @@ impl Client {
                 self.error(&text);
             }
             b"get" | b"set" => self.wrong_number(&format!("config|{}", shown(&verb))),
-            b"resetstat" => self.ok(),
+            b"resetstat" => {
+                self.caller.broker.redis.forget_calls();
+                self.ok();
+            }
             _ => self.unknown_subcommand(command),
         }
     }
@@ -159,13 +164,19 @@ impl Client {
                 ),
             ),
             ("Replication", "role:master\r\nconnected_slaves:0\r\n".to_owned()),
+            (COMMAND_STATS, self.caller.broker.redis.command_stats()),
         ];
-        let all = ["all", "default", "everything"];
         let wanted = |name: &str| {
-            command.len() == 1
-                || command
-                    .from(1)
-                    .any(|word| is(word, name) || all.iter().any(|every| is(word, every)))
+            // As in Redis, the counts of commands are for whoever asks for them, or for everything.
+            let usual = name != COMMAND_STATS;
+            let mut words = command.from(1);
+            (usual && command.len() == 1)
+                || words.any(|word| {
+                    is(word, name)
+                        || is(word, "all")
+                        || is(word, "everything")
+                        || (usual && is(word, "default"))
+                })
         };
         let chosen: Vec<String> = sections
             .iter()

@@ -1,7 +1,7 @@
 //! What each command of Redis means to the broker. Writes replies, knows nothing of how they leave.
 
-use super::table::find;
-use super::Client;
+use super::table::{place, COMMANDS, PUBLISH};
+use super::{Client, Details};
 use crate::broker::Message;
 use crate::codec::resp::{reply, Arguments, Version};
 use bytes::Bytes;
@@ -34,9 +34,11 @@ impl Client {
             && self.trusted
             && (self.version == Version::Resp3 || self.subscriptions.len() == 0)
         {
+            self.published += 1;
             return self.publish(command);
         }
-        let Some(known) = find(name) else {
+        let found = place(name).and_then(|at| Some((at, COMMANDS.get(at)?)));
+        let Some((at, known)) = found else {
             return self.unknown(command);
         };
         let count = command.len() as i64;
@@ -58,7 +60,17 @@ impl Client {
                 known.name
             ));
         }
+        self.count_published();
+        self.count_calls(at, 1);
         (known.execute)(self, now, command);
+    }
+
+    /// Tells what [`Client::execute`] has only noted.
+    pub(super) fn count_published(&mut self) {
+        if self.published > 0 {
+            self.count_calls(PUBLISH, self.published);
+            self.published = 0;
+        }
     }
 
     pub(super) fn error(&mut self, text: &str) {
@@ -135,12 +147,10 @@ impl Client {
 
     pub(super) fn reset(&mut self) {
         self.catch_up();
-        self.leave();
+        self.end_subscriptions();
         self.version = Version::Resp2;
         self.trusted = self.caller.broker.settings().users.is_none();
-        self.user = b"default".as_slice().into();
-        self.name = Box::default();
-        self.database = 0;
+        *self.card.details() = Details::default();
         reply::put_line(&mut self.out, b"RESET");
     }
 
@@ -151,7 +161,7 @@ impl Client {
                 self.error("ERR DB index is out of range");
             }
             Some(database) => {
-                self.database = database as u8;
+                self.card.details().database = database as u8;
                 self.ok();
             }
         }
@@ -180,7 +190,7 @@ impl Client {
         let known = broker.settings().users.is_some() || user == b"default";
         if known && broker.admits(user, password) {
             self.trusted = true;
-            self.user = user.into();
+            self.card.details().user = (user != b"default").then(|| user.into());
             return true;
         }
         self.error("WRONGPASS invalid username-password pair or user is disabled.");
@@ -232,6 +242,7 @@ impl Client {
         }
         self.catch_up();
         self.version = version;
+        self.card.details().version = version;
         let out = &mut self.out;
         reply::put_map(out, version, 7);
         reply::put_bulk(out, b"server");
@@ -253,7 +264,7 @@ impl Client {
     /// False: it was refused, and told so.
     fn set_name(&mut self, name: &[u8]) -> bool {
         if name.iter().all(u8::is_ascii_graphic) {
-            self.name = name.into();
+            self.card.details().name = name.into();
             return true;
         }
         self.error("ERR Client names cannot contain spaces, newlines or special characters.");
@@ -266,6 +277,9 @@ impl Client {
             b"id" | b"getname" | b"info" => 2,
             b"setname" | b"no-evict" | b"no-touch" => 3,
             b"setinfo" => 4,
+            b"list" => return self.client_list(now, command),
+            b"kill" if command.len() > 2 => return self.client_kill(command),
+            b"kill" => 3,
             _ => return self.unknown_subcommand(command),
         };
         if command.len() != expected {
@@ -273,39 +287,19 @@ impl Client {
         }
         match &verb[..] {
             b"id" => reply::put_integer(&mut self.out, self.caller.id as i64),
-            b"getname" if self.name.is_empty() => reply::put_null(&mut self.out, self.version),
-            b"getname" => reply::put_bulk(&mut self.out, &self.name),
+            b"getname" => match &self.card.details().name {
+                name if name.is_empty() => reply::put_null(&mut self.out, self.version),
+                name => reply::put_bulk(&mut self.out, name),
+            },
             b"setname" => {
                 if self.set_name(command.at(2)) {
                     self.ok();
                 }
             }
-            b"info" => {
-                let text = self.describe(now);
-                reply::put_text_for_people(&mut self.out, self.version, &text);
-            }
+            b"info" => self.client_info(now),
             // What the client library is called; and what a broker that stores nothing does not do anyway.
             _ => self.ok(),
         }
-    }
-
-    fn describe(&self, now: Instant) -> String {
-        let (channels, patterns) = self.subscriptions.counts();
-        let seconds = |since: Option<Instant>| since.map_or(0, |since| (now - since).as_secs());
-        format!(
-            "id={} addr={} laddr={} name={} age={} idle={} flags={} db={} sub={channels} psub={patterns} multi=-1 \
-             cmd=client|info user={} resp={}\n",
-            self.caller.id,
-            self.caller.remote,
-            self.caller.local,
-            shown(&self.name),
-            seconds(self.began),
-            seconds(self.last_command),
-            if channels + patterns > 0 { "P" } else { "N" },
-            self.database,
-            shown(&self.user),
-            if self.version == Version::Resp3 { 3 } else { 2 },
-        )
     }
 
     pub(super) fn pubsub(&mut self, _: Instant, command: Arguments<'_>) {
@@ -341,6 +335,6 @@ impl Client {
     }
 }
 
-fn number(text: &[u8]) -> Option<i64> {
+pub(super) fn number(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }

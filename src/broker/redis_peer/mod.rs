@@ -1,10 +1,11 @@
 //! The broker's side of a Redis connection: publish/subscribe, logins, and the commands that clients send before it.
 //!
 //! This file is the session; `commands` and `about` know what each command means, `table` which there are,
-//! `subscriptions` what the connection receives.
+//! `subscriptions` what the connection receives, `clients` what connections see of each other.
 //! Source: Redis command reference; the words of errors are those of Redis 7.0.
 
 mod about;
+mod clients;
 mod commands;
 mod subscriptions;
 mod table;
@@ -16,7 +17,9 @@ use crate::codec::resp::{reply, CommandDecoder, CommandError, Version};
 use crate::error::{Code, Error};
 use crate::session::Session;
 use bytes::{Buf, BytesMut};
+use clients::{Card, Details};
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Instant;
 use subscriptions::Subscriptions;
 
@@ -41,17 +44,18 @@ struct Client {
     version: Version,
     /// It has logged in, or need not.
     trusted: bool,
-    name: Box<[u8]>,
-    user: Box<[u8]>,
-    database: u8,
+    /// What others may see of it.
+    card: Arc<Card>,
+    /// Calls of PUBLISH that are still to be counted.
+    published: u64,
     subscriptions: Subscriptions,
     /// It has said good-bye.
     leaving: bool,
     /// Why the connection is given up, in the words of the protocol.
     last_words: Vec<u8>,
-    began: Option<Instant>,
-    last_command: Option<Instant>,
 }
+
+pub(super) use clients::Service;
 
 impl RedisPeer {
     /// For a connection that has just been accepted.
@@ -60,6 +64,7 @@ impl RedisPeer {
         let trusted = settings.users.is_none();
         let mut decoder = CommandDecoder::new(settings.max_packet);
         decoder.trust(trusted);
+        let card = Card::new(&caller);
         RedisPeer {
             decoder,
             client: Client {
@@ -67,14 +72,11 @@ impl RedisPeer {
                 out: BytesMut::new(),
                 version: Version::Resp2,
                 trusted,
-                name: Box::default(),
-                user: b"default".as_slice().into(),
-                database: 0,
+                card,
+                published: 0,
                 subscriptions: Subscriptions::default(),
                 leaving: false,
                 last_words: Vec::new(),
-                began: None,
-                last_command: None,
             },
         }
     }
@@ -90,13 +92,22 @@ impl RedisPeer {
     }
 }
 
+impl Client {
+    /// Nobody is to know it any more.
+    fn leave(&mut self) {
+        self.end_subscriptions();
+        self.caller.broker.redis.leave(&self.card);
+    }
+}
+
 impl Session for RedisPeer {
     type Events = Flow;
 
     fn connected(&mut self, now: Instant, _: &mut Flow) {
-        self.client.began = Some(now);
-        self.client.last_command = Some(now);
-        self.client.caller.tell(Happening::Connect, b"");
+        let client = &self.client;
+        client.card.begin(now);
+        client.caller.broker.redis.enter(&client.card);
+        client.caller.tell(Happening::Connect, b"");
     }
 
     fn receive(
@@ -135,7 +146,8 @@ impl Session for RedisPeer {
             }
         };
         if taken > 0 {
-            client.last_command = Some(now);
+            client.count_published();
+            client.card.hear(now);
             self.decoder.relax();
         }
         input.advance(taken);
@@ -166,17 +178,22 @@ impl Session for RedisPeer {
     }
 
     fn deadline(&self) -> Option<Instant> {
+        let client = &self.client;
         // What was in time is long past.
-        self.client
-            .began
-            .filter(|_| self.client.subscriptions.is_overrun())
+        client
+            .card
+            .began()
+            .filter(|_| client.subscriptions.is_overrun() || client.card.is_killed())
     }
 
     fn expire(&mut self, _: Instant, _: &mut Flow) -> Result<(), Error> {
-        match self.client.subscriptions.is_overrun() {
-            true => Err(self.overrun()),
-            false => Ok(()),
+        if self.client.subscriptions.is_overrun() {
+            return Err(self.overrun());
+        } else if self.client.card.is_killed() {
+            // Redis closes the connection without a word, too.
+            return Err(Error::new(Code::Refused, "it was ended by CLIENT KILL"));
         }
+        Ok(())
     }
 
     fn disconnected(&mut self, cause: &Error, _: &mut Flow) {

@@ -1,6 +1,6 @@
 //! What a Redis connection receives: its channels and patterns, and the mailbox behind them.
 
-use super::Client;
+use super::{Card, Client};
 use crate::broker::{Happening, Kind, Mailbox, Name, SubscriberId};
 use crate::codec::resp::{reply, Arguments, Channel, Version};
 use bytes::BytesMut;
@@ -31,13 +31,6 @@ impl Subscriptions {
     /// Channels and patterns.
     pub(super) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |active| active.len())
-    }
-
-    /// Channels alone, patterns alone.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        self.0.as_ref().map_or((0, 0), |active| {
-            (active.channels.len(), active.patterns.len())
-        })
     }
 
     pub(super) fn is_overrun(&self) -> bool {
@@ -127,6 +120,7 @@ impl Client {
             });
             let count = active.len();
             if begun.is_some() {
+                active.show(&self.card);
                 let subscriptions = &broker.counters().subscriptions;
                 subscriptions.fetch_add(1, Ordering::Relaxed);
                 self.caller.tell(Happening::Subscribe, name);
@@ -168,6 +162,7 @@ impl Client {
         if gone {
             if let Some(active) = &mut self.subscriptions.0 {
                 active.remove(kind, name);
+                active.show(&self.card);
             }
             let subscriptions = &broker.counters().subscriptions;
             subscriptions.fetch_sub(1, Ordering::Relaxed);
@@ -178,7 +173,7 @@ impl Client {
     }
 
     /// Ends all subscriptions, without a word to the client.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn end_subscriptions(&mut self) {
         let Some(active) = self.subscriptions.0.take() else {
             return;
         };
@@ -202,6 +197,12 @@ impl Client {
 }
 
 impl Active {
+    /// Others may see how many there are.
+    fn show(&self, card: &Card) {
+        let mut details = card.details();
+        (details.channels, details.patterns) = (self.channels.len(), self.patterns.len());
+    }
+
     /// The shared name and the tag of a new subscription; None for one that there is.
     fn insert(&mut self, kind: Channel, name: &[u8]) -> Option<(Name, u32)> {
         match kind {

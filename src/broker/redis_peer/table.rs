@@ -172,10 +172,19 @@ pub(super) const COMMANDS: &[Known] = &[
 const LONGEST: usize = 16;
 
 pub(super) fn find(name: &[u8]) -> Option<&'static Known> {
+    COMMANDS.get(place(name)?)
+}
+
+/// Where PUBLISH stands, which is not looked up.
+pub(super) const PUBLISH: usize = 9;
+
+/// Where a command stands in [`COMMANDS`].
+pub(super) fn place(name: &[u8]) -> Option<usize> {
     let mut lower = [0; LONGEST];
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
-    let found = COMMANDS.binary_search_by(|known| known.name.as_bytes().cmp(lower));
-    COMMANDS.get(found.ok()?)
+    COMMANDS
+        .binary_search_by(|known| known.name.as_bytes().cmp(lower))
+        .ok()
 }

@@ -349,3 +349,104 @@ fn who_says_quit_is_answered_and_not_heard_any_more() {
     assert_eq!(wire.told(), "+PONG\r\n+OK\r\n");
     assert!(wire.peer.finished());
 }
+
+#[test]
+fn clients_see_each_other() {
+    let broker = broker();
+    let (mut one, mut two) = (Wire::new(&broker), Wire::new(&broker));
+    two.say("HELLO 3 SETNAME second");
+    two.say("SELECT 3");
+    two.say("PSUBSCRIBE a b");
+    two.say("SUBSCRIBE c");
+    let list = one.say("CLIENT LIST");
+    let lines: Vec<_> = list
+        .lines()
+        .filter(|line| line.starts_with("id="))
+        .collect();
+    assert_eq!(lines.len(), 2, "{list}");
+    assert!(lines[0].starts_with(
+        "id=1 addr=1.2.3.4:5 laddr=1.2.3.4:6379 name= age=0 idle=0 flags=N db=0 sub=0 psub=0"
+    ));
+    assert!(lines[0].ends_with("cmd=client|list user=default resp=2"));
+    assert!(lines[1].ends_with("name=second age=0 idle=0 flags=P db=3 sub=1 psub=2 multi=-1 cmd=subscribe user=default resp=3"));
+    for (command, wanted) in [
+        ("CLIENT LIST TYPE pubsub", "id=2"),
+        ("CLIENT LIST TYPE normal", "id=1"),
+        ("CLIENT LIST ID 2 9", "id=2"),
+    ] {
+        let list = one.say(command);
+        assert_eq!(list.matches("id=").count(), 1, "{list}");
+        assert!(list.contains(wanted), "{list}");
+    }
+    assert_eq!(
+        one.say("CLIENT LIST TYPE x"),
+        "-ERR Unknown client type 'x'\r\n"
+    );
+    assert_eq!(one.say("CLIENT LIST ID x"), "-ERR Invalid client ID\r\n");
+    assert_eq!(one.say("CLIENT LIST x"), "-ERR syntax error\r\n");
+    two.say("RESET");
+    assert!(one
+        .say("CLIENT LIST ID 2")
+        .contains("name= age=0 idle=0 flags=N db=0 sub=0 psub=0"));
+    two.end();
+    assert_eq!(one.say("CLIENT LIST ID 2"), "$0\r\n\r\n");
+}
+
+#[test]
+fn a_client_ends_another() {
+    let broker = broker();
+    let (mut one, mut two) = (Wire::new(&broker), Wire::new(&broker));
+    two.say("SUBSCRIBE c");
+    assert_eq!(one.say("CLIENT KILL TYPE normal"), ":0\r\n");
+    assert_eq!(one.say("CLIENT KILL 9.9.9.9:9"), "-ERR No such client\r\n");
+    for wrong in [
+        "TYPE x",
+        "ID x",
+        "ID 0",
+        "TYPE",
+        "TYPE pubsub ID",
+        "SKIPME maybe",
+        "x y",
+    ] {
+        assert!(
+            one.say(&format!("CLIENT KILL {wrong}"))
+                .starts_with("-ERR "),
+            "{wrong}"
+        );
+    }
+    assert_eq!(two.peer.deadline(), None);
+    assert_eq!(
+        one.say("CLIENT KILL TYPE pubsub USER default ADDR 1.2.3.4:5"),
+        ":1\r\n"
+    );
+    assert!(two.rung.0.load(Ordering::Relaxed));
+    assert!(two.peer.deadline().is_some_and(|at| at <= two.now));
+    let error = two
+        .peer
+        .expire(two.now, &mut two.flow)
+        .expect_err("it ends");
+    assert_eq!(error.code, Code::Refused);
+    two.end();
+    assert_eq!(one.say("PUBSUB NUMSUB c"), "*2\r\n$1\r\nc\r\n:0\r\n");
+    assert_eq!(one.say("CLIENT KILL SKIPME no ID 1"), ":1\r\n");
+    assert!(one.peer.finished());
+}
+
+#[test]
+fn calls_are_counted() {
+    let broker = broker();
+    let mut wire = Wire::new(&broker);
+    let mut bytes = Vec::new();
+    for _ in 0..3 {
+        bytes.extend_from_slice(b"PUBLISH a b\r\n");
+    }
+    bytes.extend_from_slice(b"PING\r\nINFO commandstats\r\n");
+    wire.receive(&bytes).expect("the connection goes on");
+    assert!(wire.told().ends_with(
+        "# Commandstats\r\ncmdstat_info:calls=1\r\ncmdstat_ping:calls=1\r\ncmdstat_publish:calls=3\r\n\r\n"
+    ));
+    assert!(!wire.say("INFO").contains("cmdstat"));
+    assert!(wire.say("INFO everything").contains("cmdstat_info:calls=3"));
+    wire.say("CONFIG RESETSTAT");
+    assert!(!wire.say("INFO all").contains("publish"));
+}

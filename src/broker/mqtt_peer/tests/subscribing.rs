@@ -51,6 +51,27 @@ fn each_matching_subscription_gets_its_own_copy_as_its_options_say() {
 }
 
 #[test]
+fn overlapping_subscriptions_that_nothing_tells_apart_get_one_copy() {
+    let world = World::new();
+    let (mut old, mut new, mut from) = (
+        world.old_client("old"),
+        world.client("new"),
+        world.client("from"),
+    );
+    for to in [&mut old, &mut new] {
+        to.subscribe("a/#", 0);
+        to.subscribe("a/b", 2);
+        to.subscribe("+/b", 1);
+    }
+    from.publish(2, "a/b", "x");
+    assert_eq!(old.told(), "PUBLISH 2 #1 a/b x");
+    assert_eq!(new.told(), "PUBLISH 2 #1 a/b x");
+    from.publish(0, "a/b", "y");
+    from.publish(0, "a/b", "y");
+    assert_eq!(old.told(), "PUBLISH 0 a/b y\nPUBLISH 0 a/b y");
+}
+
+#[test]
 fn a_subscription_that_is_made_again_is_changed() {
     let world = World::new();
     let (mut to, mut from) = (world.client("to"), world.client("from"));

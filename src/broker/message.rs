@@ -40,7 +40,9 @@ impl Message {
         const ENTRY: usize = 64;
         let extra = self.extra.as_ref().map_or(0, |extra| {
             let headers = extra.headers.iter();
-            let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+            let headers: usize = headers
+                .map(|(name, value)| name.len() + value.len() + ENTRY)
+                .sum();
             headers + extra.properties.len()
         });
         self.topic.len() + self.payload.len() + extra + ENTRY

@@ -6,6 +6,10 @@ use crate::codec::mqtt::{Properties, PropertyId, PropertyList, PropertyValue};
 use bytes::{BufMut, BytesMut};
 use std::time::Instant;
 
+/// User properties that other protocols see as headers. As such each takes a multiple of its bytes; MQTT's clients get
+/// all of them.
+const HEADERS: usize = 1000;
+
 /// Of the properties that came with a message, those that go on with it, unaltered; and as headers for other protocols.
 pub(super) fn extra(properties: Properties<'_>) -> Option<Box<Extra>> {
     if properties.is_empty() {
@@ -24,7 +28,8 @@ pub(super) fn extra(properties: Properties<'_>) -> Option<Box<Extra>> {
         }
         // What was decoded encodes.
         let _ = kept.push(id, value);
-        if let PropertyValue::Pair(name, value) = value {
+        let is_header = headers.len() < HEADERS;
+        if let (PropertyValue::Pair(name, value), true) = (value, is_header) {
             headers.push((
                 name.as_bytes().to_vec().into(),
                 value.as_bytes().to_vec().into(),

@@ -1,6 +1,6 @@
 //! The body of a packet → the packet. The fixed header has been read, and its flags are right.
 //!
-//! Allocates for lists of filters and reasons only, never more than the body has. Knows nothing about streams.
+//! Allocates for lists of filters and reasons only, which are bounded. Knows nothing about streams.
 
 use super::wire::Reader;
 use super::{
@@ -8,6 +8,9 @@ use super::{
     Properties, PropertyId, Publish, Qos, Reason, Role, SubAck, Subscribe, UnsubAck, Unsubscribe,
     Version, Will,
 };
+
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE. Each takes a multiple of the four bytes that it may have in the packet.
+pub(super) const MAX_FILTERS: usize = 1 << 20;
 
 /// Section 3.3. `first`: the first byte of the packet, which has the flags.
 #[inline]
@@ -273,6 +276,7 @@ fn subscribe<'a>(reader: &mut Reader<'a>, version: Version) -> Result<Subscribe<
     let properties = properties(reader, Place::Subscribe, version)?;
     let mut filters = Vec::new();
     while !reader.is_empty() {
+        check_count(&filters, reader)?;
         filters.push(subscription(reader, version)?);
     }
     if filters.is_empty() {
@@ -353,6 +357,7 @@ fn unsubscribe<'a>(
     let properties = properties(reader, Place::Unsubscribe, version)?;
     let mut filters = Vec::new();
     while !reader.is_empty() {
+        check_count(&filters, reader)?;
         filters.push(topic_filter(reader, version)?);
     }
     if filters.is_empty() {
@@ -420,6 +425,16 @@ fn properties<'a>(
         Version::V5 => Properties::read(reader, place),
         Version::V311 => Ok(Properties::default()),
     }
+}
+
+fn check_count<T>(filters: &[T], reader: &Reader<'_>) -> Result<(), DecodeError> {
+    if filters.len() < MAX_FILTERS {
+        return Ok(());
+    }
+    Err(DecodeError::new(
+        Reason::PACKET_TOO_LARGE,
+        format!("{} has more than {MAX_FILTERS} filters", reader.place()),
+    ))
 }
 
 fn topic_filter<'a>(reader: &mut Reader<'a>, version: Version) -> Result<&'a str, DecodeError> {

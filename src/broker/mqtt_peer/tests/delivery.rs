@@ -1,6 +1,8 @@
 //! Messages and their acknowledgements while a connection lasts.
 
+use super::super::properties;
 use super::*;
+use crate::broker::Message;
 
 #[test]
 fn each_qos_in_and_out() {
@@ -193,6 +195,26 @@ fn properties_go_on_as_they_came_and_those_of_one_connection_do_not() {
     from.say(with_properties(publish(0, 0, "a", "late"), &properties));
     to.now += Duration::from_secs(11);
     assert_eq!(to.told(), "");
+}
+
+#[test]
+fn a_flood_of_user_properties_is_no_flood_of_headers() {
+    let mut properties = PropertyList::new();
+    for _ in 0..5000 {
+        let pair = PropertyValue::Pair("k", "v");
+        properties
+            .push(PropertyId::UserProperty, pair)
+            .expect("valid");
+    }
+    let extra = properties::extra(properties.as_properties()).expect("there are some");
+    assert_eq!(extra.headers.len(), 1000);
+    assert_eq!(extra.properties.len(), 5000 * 7);
+    // What they take counts.
+    let message = Message {
+        extra: Some(extra),
+        ..Message::default()
+    };
+    assert!(message.size() > 5000 * 7 + 1000 * 64);
 }
 
 #[test]

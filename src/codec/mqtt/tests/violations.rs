@@ -155,6 +155,32 @@ fn too_large() {
 }
 
 #[test]
+fn lists_of_filters_are_bounded() {
+    let most = crate::codec::mqtt::decode::MAX_FILTERS;
+    for (first, filter) in [(0x82, &b"\0\x01a\0"[..]), (0xa2, &b"\0\x01a"[..])] {
+        let bytes = |count: usize| {
+            let body = [&[0, 1, 0], &filter.repeat(count)[..]].concat();
+            let length = body.len();
+            let byte = |shift: u32, more: u8| (length >> shift) as u8 & 0x7f | more;
+            let header = [
+                first,
+                byte(0, 0x80),
+                byte(7, 0x80),
+                byte(14, 0x80),
+                byte(21, 0),
+            ];
+            [&header[..], &body].concat()
+        };
+        let mut decoder = Decoder::new(Server, usize::MAX);
+        decoder.set_version(V5);
+        decoder.decode(&bytes(most)).expect("as many as may be");
+        let too_many = bytes(most + 1);
+        let error = decoder.decode(&too_many).expect_err("too many");
+        assert_eq!(error.reason, Reason::PACKET_TOO_LARGE);
+    }
+}
+
+#[test]
 fn packet_identifiers() {
     for first in ["40", "50", "62", "70"] {
         for version in [V311, V5] {

@@ -9,6 +9,7 @@ local mqtt_suite = require "bench.mqtt_suite"
 local runner = require "bench.runner"
 local stomp_suite = require "bench.stomp_suite"
 
+local embedded = runner.embedded
 local SIZE = 64
 local redis, mosquitto, rabbitmq
 
@@ -56,24 +57,6 @@ local function define(name, bench, ...)
     row.bench = name
     suite.rows[#suite.rows + 1] = row
   end
-end
-
--- What fn(ports, process) gives with an embedded broker of its own, nil where MQ is left out.
-local function embedded(fn)
-  if runner.peers_only then
-    return nil
-  end
-  local process = runner.ready(runner.ours("broker"))
-  local ports = {}
-  for name, port in process.stdout:gmatch("port (%w+) (%d+)\n") do
-    ports[name] = port
-  end
-  local ok, result = pcall(fn, ports, process)
-  process:stop()
-  if not ok then
-    error(result, 0)
-  end
-  return result
 end
 
 -- ---- Redis --------------------------------------------------------------------------------------

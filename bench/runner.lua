@@ -78,4 +78,22 @@ function runner.unless_left_out(side, name, ...)
   end
 end
 
+--- What fn(ports, process) gives with an embedded broker of its own, nil where MQ is left out.
+function runner.embedded(fn)
+  if runner.peers_only then
+    return nil
+  end
+  local process = runner.ready(runner.ours("broker"))
+  local ports = {}
+  for name, port in process.stdout:gmatch("port (%w+) (%d+)\n") do
+    ports[name] = port
+  end
+  local ok, result = pcall(fn, ports, process)
+  process:stop()
+  if not ok then
+    error(result, 0)
+  end
+  return result
+end
+
 return runner

@@ -1,11 +1,11 @@
--- MQ.broker: its options, ports, counts, events and end; `mq broker` and `mq run --broker`.
+-- MQ.broker: its options, ports, counts, events and end. cli_broker_spec has `mq broker` and `mq run --broker`.
 
 local helper = require "spec.helper"
 local tools = require "spec.redis_tools"
 local Broker = require "MQ.broker"
 
 local client, misuse = tools.client, tools.misuse
-local eventually, sys = helper.eventually, helper.sys
+local eventually = helper.eventually
 local unpack = table.unpack or unpack
 
 describe("MQ.broker", function()
@@ -80,6 +80,14 @@ describe("MQ.broker", function()
     assert.is_true(client({ port = again:ports().redis }):emit("x", ""))
   end)
 
+  it("gives its port back before close returns, even where nothing of it has run yet", function()
+    local port = helper.free_port()
+    for _ = 1, 1000 do
+      local broker = assert(Broker:new { redis = port })
+      broker:close()
+    end
+  end)
+
   it("tells of connections and subscriptions, to every callback, which may wait", function()
     local broker, at = start()
     local seen = {}
@@ -134,58 +142,5 @@ describe("MQ.broker", function()
       mq:start()
     ]])
     assert.same({ 0, "hello\n", "" }, { code, out, err })
-  end)
-
-  describe("on the command line:", function()
-    local function mq(...)
-      return helper.start_lua(helper.root .. "/bin/mq", {
-        args = { ... }, interp = "/bin/sh", env = { LUA = helper.interpreter },
-      })
-    end
-
-    it("mq broker serves until Ctrl-C", function()
-      local process = mq("broker", "--redis", "0", "--user", "ann:secret")
-      local port = tonumber(process:expect("^redis on 127.0.0.1, port (%d+)\n", 10))
-      assert.is_true(client({ port = port }, { username = "ann", password = "secret" }):emit("x", ""))
-      local code = select(3, client({ port = port }):emit("x", ""))
-      assert.equal("auth", code)
-      local taken = mq("broker", "--redis", tostring(port))
-      local status, out, err = taken:wait(10)
-      assert.same({ 1, "" }, { status, out })
-      assert.matches("^mq: cannot listen on 127.0.0.1, port " .. port, err)
-      process:kill("INT")
-      local ended, _, silence = process:wait(8)
-      assert.same({ 130, "" }, { ended, silence })
-    end)
-
-    it("mq run --broker brings a broker, and uses a port that is taken as it is", function()
-      local dir = helper.tmpdir()
-      local file = assert(io.open(dir .. "/main.lua", "w"))
-      file:write [[
-        local mq = require("MQ.redis"):new { host = "127.0.0.1", timeout = 5 }
-        local ok, err = mq:on("spec/" .. require("MQ.core").pid(), function(msg) print(msg.payload) mq:close() end)
-        print(ok, err or "", ...)
-        mq:post("spec/" .. require("MQ.core").pid(), "hello")
-      ]]
-      file:close()
-      finally(helper.standard_ports())
-      local fd = sys.listen(6379)   -- nobody answers there; nil where somebody has it already
-      local taken = mq("run", "--broker", dir .. "/main.lua")
-      if fd then
-        eventually(function()
-          taken:pump(0.01)
-          return taken.stderr == "mq: port 6379 is taken: what listens there is used for redis\n"
-        end, 10)
-        sys.close(fd)
-        taken:kill("KILL")
-        taken:wait(10)
-        local code, out, err
-        repeat   -- on a machine of many tests somebody else may have it for a moment
-          code, out, err = mq("run", "--broker", dir .. "/main.lua", "argument"):wait(20)
-          taken = err:find("is taken", 1, true) and (taken == true and "twice" or true)
-        until not taken or taken == "twice"
-        assert.same({ 0, "true\t\targument\nhello\n", "" }, { code, out, err })
-      end
-    end)
   end)
 end)

@@ -2,6 +2,7 @@
 
 local helper = require "spec.helper"
 local tools = require "spec.stomp_tools"
+local mqtt_tools = require "spec.mqtt_tools"
 local redis_tools = require "spec.redis_tools"
 local Broker = require "MQ.broker"
 
@@ -196,6 +197,23 @@ describe("MQ.broker as a STOMP server", function()
     expect(from_stomp, 2)
     assert.same({ "a\0b", "c\0d" }, { from_redis[1].payload, from_redis[2].payload })
     assert.same({ "a\0b", "c\0d" }, { from_stomp[1], from_stomp[2] })
+  end)
+
+  it("shares its names with MQTT, and headers with MQTT 5's user properties", function()
+    local broker = start { mqtt = 0 }
+    local ports = broker:ports()
+    local stomp, mqtt = client({ port = ports.stomp }), mqtt_tools.client({ port = ports.mqtt })
+    local from_mqtt, from_stomp = messages(stomp, "/topic/user/9"), messages(mqtt, "user/+")
+    assert(mqtt:emit("user/9", "a\0b", { qos = 2, properties = { user_properties = { colour = "red" } } }))
+    assert(stomp:emit("/topic/user/9", "c\0d", { header = { colour = "blue", odd = "a:b\nc" } }))
+    assert(stomp:emit("/queue/user/9", "not for topics"))
+    expect(from_mqtt, 2)
+    expect(from_stomp, 2)
+    for _, list in ipairs { from_mqtt, from_stomp } do
+      assert.same({ "a\0b", "c\0d" }, { list[1].payload, list[2].payload })
+    end
+    assert.same({ "red", "blue" }, { from_mqtt[1].headers.colour, from_mqtt[2].headers.colour })
+    assert.same({ colour = "blue", odd = "a:b\nc" }, from_stomp[2].properties.user_properties)
   end)
 
   it("serves Python's stomp.py: topics, queues, acknowledgements, a transaction, heart-beats", function()

@@ -54,7 +54,10 @@ describe("mq", function()
     for expected, arguments in pairs {
       ["usage: mq COMMAND"] = {},
       ['unknown command "sbu"; did you mean "sub"%?'] = { "sbu" },
-      ["option %-%-redis: expected a value that fits %(got x%)"] = { "broker", "--redis", "x" },
+      ['option %-%-redis: expected a port from 0 to 65535 %(got "x"%)'] = { "broker", "--redis", "x" },
+      ["option %-%-host: a value has to follow"] = { "broker", "--host" },
+      ['option %-%-user: expected NAME:PASSWORD %(got "ann"%)'] = { "broker", "--user", "ann" },
+      ["unknown option %-5; if it is none, write %-%- before it"] = { "pub", "redis://localhost", "x", "-5" },
       ['broker: what is "6379"%?'] = { "broker", "6379" },
       ["run: which script%?"] = { "run" },
       ["unknown option %-%-frob.*\nusage: mq run %[%-%-broker%] SCRIPT.*\n`mq run %-%-help` tells more\n$"] =
@@ -66,17 +69,20 @@ describe("mq", function()
       ["unknown option %-%-line; did you mean %-%-lines%?\nusage: mq pub "] =
         { "pub", "--line", "redis://localhost", "x" },
       ["unknown option %-%-message; did you mean %-%-messages%?"] = { "bench", "--message=5", "redis://localhost" },
-      ["option %-%-count: expected a value that fits %(got 0%)"] = { "sub", "--count", "0", "redis://localhost", "x" },
+      ['option %-%-count: expected a whole number greater than 0 %(got "0"%)'] =
+        { "sub", "--count", "0", "redis://localhost", "x" },
       ["option %-%-json takes no value"] = { "sub", "--json=yes", "redis://localhost", "x" },
       ["MQ.stomp has no %-%-exact"] = { "sub", "--exact", "stomp://localhost", "x" },
       ["MQ.redis has no %-%-header"] = { "pub", "--header", "a=b", "redis://localhost", "x", "y" },
-      ["option %-%-header: expected a value that fits %(got a%)"] = { "sub", "--header", "a", "stomp://h", "x" },
+      ['option %-%-header: expected NAME=VALUE %(got "a"%)'] = { "sub", "--header", "a", "stomp://h", "x" },
       ["MQ.mqtt has no %-%-exact"] = { "sub", "--exact", "mqtt://localhost", "x" },
       ["MQ.redis has no %-%-retain"] = { "pub", "--retain", "redis://localhost", "x", "y" },
-      ["option %-%-qos: expected a value that fits %(got 3%)"] = { "pub", "--qos", "3", "mqtt://localhost", "x", "y" },
+      ['option %-%-qos: expected 0, 1 or 2 %(got "3"%)'] = { "pub", "--qos", "3", "mqtt://localhost", "x", "y" },
       ["that is no URL"] = { "pub", "localhost", "x", "y" },
       ["pub: which URL"] = { "pub", "redis://localhost" },
       ["takes no DATA"] = { "pub", "--lines", "redis://localhost", "x", "y" },
+      ["the channel is empty"] = { "pub", "redis://localhost", "", "y" },
+      ['x#: the topic filter "x#": the wildcard # must be'] = { "sub", "mqtt://localhost", "x#" },
       ["bench: which URL"] = { "bench" },
       ['did you mean "timeout"'] = { "bench", "redis://localhost?timeot=1" },
     } do

@@ -61,6 +61,7 @@ test)
     file_from /usr/share/lua/5.1/copas.lua lua-copas
     command_from nvim neovim
     command_from tarantool
+    command_from chromium # the page of examples/chat in a real browser
     file_from /usr/lib/python3/dist-packages/paho/mqtt/client.py python3-paho-mqtt
     file_from /usr/share/java/mqtt-client.jar libmqtt-client-java # activemq's MQTT; it does not depend on it
     ;;

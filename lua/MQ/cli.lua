@@ -33,6 +33,9 @@ end
 local HELP = {}   -- in place of what is wrong: somebody asked for help
 
 local function unknown_flag(flags, name)
+  if name:find("^%-[^-]") then
+    return ("unknown option %s; if it is none, write -- before it"):format(name)
+  end
   local known = { ["--help"] = true }
   for flag in pairs(flags) do
     known[flag] = true
@@ -40,7 +43,8 @@ local function unknown_flag(flags, name)
   return ("unknown option %s; did you mean %s?"):format(name, (require("MQ.options").nearest(known, name)))
 end
 
---- Reads arguments. `flags`: "--name" → true, or a function (text → value | nil) where a value follows. What does not
+--- Reads arguments. `flags`: "--name" → true, or a function (text → value; or nil and what it expects) where a value
+-- follows. What does not
 -- begin with "-" is positional, and so is everything after "--" and, with `stop`, after the first positional one.
 -- Returns the flags that were given and a list of the others; or nil and what is wrong, for main.
 function cli.parse(arguments, flags, stop)
@@ -73,9 +77,12 @@ function cli.parse(arguments, flags, stop)
           index = index + 1
           value = arguments[index]
         end
-        local parsed = value and kind(value)
+        if not value then
+          return nil, ("option %s: a value has to follow"):format(name)
+        end
+        local parsed, expected = kind(value)
         if parsed == nil then
-          return nil, ("option %s: expected a value that fits (got %s)"):format(name, tostring(value))
+          return nil, ("option %s: expected %s (got %q)"):format(name, expected, value)
         end
         given[name] = parsed
       end
@@ -91,6 +98,16 @@ function cli.count(text)
   if number and number >= 1 and number % 1 == 0 then
     return number
   end
+  return nil, "a whole number greater than 0"
+end
+
+--- For a flag that takes a port, or 0 for any that is free.
+function cli.port(text)
+  local number = tonumber(text)
+  if number and number >= 0 and number <= 65535 and number % 1 == 0 then
+    return number
+  end
+  return nil, "a port from 0 to 65535"
 end
 
 --- For a flag that takes a quality of service.
@@ -99,17 +116,20 @@ function cli.qos(text)
   if number == 0 or number == 1 or number == 2 then
     return number
   end
+  return nil, "0, 1 or 2"
 end
 
---- For a flag that takes name=value and may be given several times.
-function cli.pairs()
+--- For a flag that takes two words with a mark between them, such as NAME=VALUE, and may be given several times.
+function cli.pairs(form)
   local all = {}
+  local pattern = ("^([^%s]+)%s(.*)$"):gsub("%%s", form:match("%p"))
   return function(text)
-    local name, value = text:match("^([^=]+)=(.*)$")
+    local name, value = text:match(pattern)
     if name then
       all[name] = value
       return all
     end
+    return nil, form
   end
 end
 
@@ -132,6 +152,36 @@ function cli.connect(address, opt)
     return nil, (tostring(mq):gsub("^MQ%.connect: ", ""))
   end
   return mq, err
+end
+
+--- The exit code of a call that failed with such a code: 2 where the command line asked for what cannot be.
+function cli.exit_code(code)
+  return code == "invalid" and 2 or 1
+end
+
+--- Ends the command from within: with a message instead of a traceback.
+function cli.stop(problem, code)
+  error({ problem = problem, code = code or 1 }, 0)
+end
+
+--- Writes to standard output at once. True; or nil and what is wrong: whoever reads it has gone, or the disk is full.
+function cli.print(...)
+  local ok, err = io.write(...)
+  if ok then
+    ok, err = io.stdout:flush()
+  end
+  if not ok then
+    return nil, "cannot write to standard output: " .. err
+  end
+  return true
+end
+
+--- The same, where a failure ends the command.
+function cli.write(...)
+  local ok, err = cli.print(...)
+  if not ok then
+    cli.stop(err)
+  end
 end
 
 -- Closes every client, each at most so many seconds; or, which `serves`, every broker.
@@ -175,8 +225,9 @@ local function serve(exit)
     return exit.code ~= nil
   end)
   local code = exit.code or 0   -- before the clients are closed, which makes a waiting command return
+  exit.over = true
+  require("MQ.terminal").clear()
   if not ok then
-    require("MQ.terminal").clear()
     code = 130
     if not require("MQ.compat").interrupted(err) then
       io.stderr:write("mq: ", tostring(err), "\n")
@@ -188,10 +239,15 @@ local function serve(exit)
 end
 
 local function fails(exit)
-  return function(_, _, traceback)
+  return function(_, err, traceback)
+    if exit.over then
+      return   -- of a command that has been ended: it fails because its clients are closed
+    end
+    require("MQ.terminal").clear()
     io.stdout:flush()
-    io.stderr:write("mq: ", traceback, "\n")
-    exit.code = 1
+    local stopped = type(err) == "table" and rawget(err, "problem")
+    io.stderr:write("mq: ", stopped or traceback, "\n")
+    exit.code = stopped and err.code or 1
   end
 end
 
@@ -204,6 +260,7 @@ end
 
 --- Runs a command in a coroutine of the loop. It returns the exit code.
 function cli.run_command(command, ...)
+  io.stdout:setvbuf "full"   -- and cli.print flushes: glibc hides that a buffered line could not be written
   local exit = {}
   require("MQ.loop").current().guard(fails(exit), function(...)
     exit.code = command(...)

@@ -21,10 +21,16 @@ end
 
 local shown = false
 
---- Shows a line on standard error that the next one replaces, where that is a terminal.
+--- Whether a line that changes in place can be shown: standard error is a terminal that knows how.
+function terminal.shows_progress()
+  return os.getenv("TERM") ~= "dumb" and terminal.is(2)
+end
+
+--- Shows a line on standard error that the next one replaces, where that is possible. A terminal that is too narrow
+-- for it shows its beginning: of a line that wraps, only the last part could be replaced.
 function terminal.progress(text)
-  if terminal.is(2) then
-    io.stderr:write("\r\27[K", text)
+  if terminal.shows_progress() then
+    io.stderr:write("\r\27[K\27[?7l", text, "\27[?7h")
     shown = true
   end
 end

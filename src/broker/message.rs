@@ -11,7 +11,8 @@ pub struct Message {
     pub topic: Bytes,
     /// Any bytes, never touched.
     pub payload: Bytes,
-    /// The connection that published it ([`super::Caller::id`]), for those that want none of their own.
+    /// Who published it, for those that want none of their own: the connection ([`super::Caller::id`]), or, of MQTT, a
+    /// number of the client, who may come by another connection.
     pub publisher: u64,
     /// MQTT's quality of service; 0 from the others.
     pub qos: u8,

@@ -112,12 +112,13 @@ pub fn start(
             .map_err(|error| Error::lost(format!("a socket without an address: {error}")))?;
         listening.push(Listening { protocol, address });
         let door = Door {
+            listener,
             broker: broker.clone(),
             open: open.clone(),
             protocol,
             alive: alive.clone(),
         };
-        tasks.push(runtime.spawn(door.serve(listener)).abort_handle());
+        tasks.push(runtime.spawn(door.serve()).abort_handle());
     }
     tasks.push(runtime.spawn(keep_time(broker.clone())).abort_handle());
     Ok(Server {
@@ -284,8 +285,10 @@ async fn keep_time(broker: Arc<Broker>) {
 }
 
 /// Where connections of one protocol come in.
-#[derive(Clone)]
 struct Door {
+    /// Before `alive`, since fields are dropped in this order: when the end of the task is heard, the port is free,
+    /// even where the task has been aborted before it ever ran.
+    listener: TcpListener,
     broker: Arc<Broker>,
     open: Arc<Open>,
     protocol: Protocol,
@@ -294,9 +297,9 @@ struct Door {
 }
 
 impl Door {
-    async fn serve(self, listener: TcpListener) {
+    async fn serve(self) {
         loop {
-            let (socket, remote) = match listener.accept().await {
+            let (socket, remote) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 // The client has gone again, or there is no descriptor left: others may go, too.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,

@@ -13,36 +13,40 @@ left to do: no coroutine that anything could wake, no timer, no subscription.
 `require` finds modules beside the script, and `cf`, `httpd`, `json`, `logging` and `class` where there are none of
 these names: a script that was written for the cf framework runs as it is. The arguments are in `arg` and `...`.
 
-  --broker     brings a broker along, on the standard ports of this machine (Redis 6379, MQTT 1883, STOMP 61613, as far
-               as this version serves them). A port that is taken is used as it is: that may be a server
+  --broker     brings a broker along, on the standard ports of this machine (Redis 6379, MQTT 1883, STOMP 61613). A
+               port that is taken is used as it is, with a notice: a server may be there
 
 Exit codes: 0; 1 after an error in the script; 2 for a wrong command line; 130 after Ctrl-C (SIGINT), which closes
 every client. SIGTERM ends it at once: a service manager sends SIGINT instead (systemd: KillSignal=SIGINT).
 ]]
 
--- A port is taken or not before the broker itself is made: it is one for all protocols.
-local function is_free(broker, name)
-  local probe = broker:new { [name] = broker.standard_ports[name] }
-  return probe and probe:close()
-end
-
+-- It is one broker for all protocols, or none of them starts: the ports that are taken are left out one after the
+-- other. True; or nil and what is wrong.
 local function start_broker()
   local broker = require "MQ.broker"
   local opt = {}
   for _, name in ipairs(broker.protocols()) do
-    if is_free(broker, name) then
-      opt[name] = broker.standard_ports[name]
-    else
-      io.stderr:write(("mq: port %d is taken: what listens there is used for %s\n")
-        :format(broker.standard_ports[name], name))
-    end
+    opt[name] = broker.standard_ports[name]
   end
-  if next(opt) then
+  while next(opt) do
     local made, err = broker:new(opt)
-    if not made then
-      io.stderr:write("mq: ", err, "\n")
+    if made then
+      return true
     end
+    local taken = tonumber(err:match(", port (%d+): .*in use"))
+    local protocol
+    for name, port in pairs(opt) do
+      if port == taken then
+        protocol = name
+      end
+    end
+    if not protocol then
+      return nil, err
+    end
+    io.stderr:write(("mq: port %d is taken: what listens there is used for %s\n"):format(taken, protocol))
+    opt[protocol] = nil
   end
+  return true
 end
 
 local function main(arguments)
@@ -71,7 +75,11 @@ local function main(arguments)
     if not require("MQ.core").broker then
       return 2, "this build of MQ has no broker; build it with `make build`, which leaves nothing out"
     end
-    start_broker()
+    local ok, problem = start_broker()
+    if not ok then
+      io.stderr:write("mq: ", problem, "\n")
+      return 1
+    end
   end
   io.stdout:setvbuf("line")   -- a service's log is read while it runs
   return cli.run_script(chunk, compat.unpack(seen))

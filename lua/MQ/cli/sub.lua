@@ -14,8 +14,11 @@ Prints each message that matches: its source, a tab, its payload. Ends with Ctrl
                         no UTF-8 text is in "payload_base64" instead
   --exact               Redis: each PATTERN is a name, not a pattern
   --qos N               MQTT: the quality of service, 0, 1 (unless told) or 2
-  --header NAME=VALUE   STOMP: one more header of the subscription
+  --header NAME=VALUE   STOMP: one more header of the subscription; may be given several times
   --count N             ends after N messages
+
+While the broker is away, it is tried again until it is back. Exit codes: 0 after N messages; 1 where the broker
+refuses; 2 for a wrong command line; 130 after Ctrl-C.
 ]]
 
 local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -85,83 +88,107 @@ local function show_rate(count)
   end)
 end
 
-local function subscribe(given, rest)
-  local count = 0
-  local mq, err = cli.connect(rest[1], {
-    on_disconnect = function(_, why)
-      note("the connection is lost: ", why, "; connecting again")
+-- A client that tells a person how its connection fares: what is wrong once, however often it is tried again. Returns
+-- it, and a function that says what ended the command, unless that is told already, and tells nothing more.
+local function connect(address)
+  local told, lost, over = {}, false, false
+  local mq, err = cli.connect(address, {
+    on_connect = function()
+      if lost then
+        note("connected again")
+      end
+      told, lost = {}, false
     end,
-    on_error = function(_, why)
-      note(why)
+    on_disconnect = function(_, why)
+      lost = true
+      if not over then
+        note("the connection is lost: ", why, "; connecting again")
+      end
+    end,
+    on_error = function(_, why, code)
+      if not told[why] and not over then
+        told[why] = true
+        note(why, (code == "lost" or code == "timeout") and "; trying again" or "")
+      end
     end,
   })
   if not mq then
-    note(err)
-    return 2
+    cli.stop(err, 2)
   end
+  return mq, function(why, code, pattern)
+    over = true
+    cli.stop(told[why] and "giving up" or (pattern and pattern .. ": " or "") .. why, cli.exit_code(code))
+  end
+end
+
+local function subscribe(given, rest)
+  local mq, give_up = connect(rest[1])
   local opt, problem = cli.options(mq, mq.protocol.subscribe_options, {
     exact = given["--exact"], qos = given["--qos"], header = given["--header"],
   })
   if problem then
-    note(problem)
-    return 2
+    cli.stop(problem, 2)
   end
   if mq.protocol.acknowledges then
     opt = opt or {}
     opt.ack = "manual"   -- what comes behind the last one that is printed stays with the broker
   end
-  local ended = false
+  local count, ended, failure = 0, false, nil
+  local function finish()
+    ended = true
+    mq:close()
+  end
   local function print_message(msg)
     if not msg or ended then
       return
     end
     terminal.clear()
+    local ok, err
     if given["--json"] then
-      io.write(to_json(msg), "\n")
+      ok, err = cli.print(to_json(msg), "\n")
     else
-      io.write(msg.source, "\t", msg.payload, "\n")
+      ok, err = cli.print(msg.source, "\t", msg.payload, "\n")
+    end
+    if not ok then
+      failure = err
+      return finish()
     end
     if msg.ack then
       msg:ack()
     end
     count = count + 1
     if count == given["--count"] then
-      ended = true
-      mq:close()
+      finish()
     end
   end
   for index = 2, #rest do
     local ok, why, code = mq:on(rest[index], print_message, opt)
     if not ok and not ended and code ~= "timeout" then
-      note(rest[index], ": ", why)
-      return 1
+      give_up(why, code, rest[index])
     end
   end
-  if terminal.is(2) then
+  if terminal.shows_progress() then
     show_rate(function()
       return count
     end)
   end
-  local ok, why = mq:start()
-  if not ok then
-    note(why)
-    return 1
+  local ok, why, code = mq:start()
+  if failure or not ok then
+    give_up(failure or why, code)
   end
-  terminal.clear()
   return 0
 end
 
 local function main(arguments)
   local given, rest = cli.parse(arguments, {
     ["--json"] = true, ["--exact"] = true, ["--qos"] = cli.qos, ["--count"] = cli.count,
-    ["--header"] = cli.pairs(),
+    ["--header"] = cli.pairs "NAME=VALUE",
   })
   if not given then
     return 2, rest
   elseif #rest < 2 then
     return 2, "sub: which URL, and which pattern?"
   end
-  io.stdout:setvbuf("line")
   return cli.run_command(subscribe, given, rest)
 end
 

@@ -37,7 +37,7 @@ impl Client {
         self.log_in(connect)?;
         if connect
             .will
-            .is_some_and(|will| sys::is_reserved(will.topic))
+            .is_some_and(|will| sys::is_reserved(will.topic.as_bytes()))
         {
             let text = "its will is for a topic of the broker's own";
             return Err(self.refuse(Reason::NOT_AUTHORIZED, Code::Refused, text));
@@ -66,6 +66,7 @@ impl Client {
         let expiry = asked_expiry.min(LONGEST);
         let broker = self.caller.broker.clone();
         let (owner, bell) = (self.caller.id, self.caller.bell.clone());
+        let identity = broker.mqtt.identity(client_id.as_bytes());
         let (session, session_present) = sessions::attach(
             &broker,
             now,
@@ -75,7 +76,10 @@ impl Client {
                 client_id,
                 clean_start: connect.clean_start,
                 expiry,
-                will: connect.will.as_ref().map(|will| Will::parse(will, owner)),
+                will: connect
+                    .will
+                    .as_ref()
+                    .map(|will| Will::parse(will, identity)),
             },
         );
         let keep_alive = Duration::from_secs(connect.keep_alive.into());

@@ -5,6 +5,7 @@
 //! session's, in `sessions`, which there are, in `retained`, `shared` and `sys`. Sections are those of MQTT 5.0 unless
 //! 3.1.1 is named.
 
+mod clock;
 mod connect;
 mod in_flight;
 mod outgoing;
@@ -33,6 +34,8 @@ use connect::CONNECT;
 use outgoing::Link;
 use publishing::Incoming;
 use state::SessionState;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -53,6 +56,17 @@ pub(super) struct Service {
     retained: Mutex<retained::Retained>,
     groups: Mutex<shared::Groups>,
     sys: sys::Sys,
+    clock: Arc<clock::Clock>,
+    /// Makes numbers of client identifiers.
+    hasher: RandomState,
+}
+
+impl Service {
+    /// The number of a client identifier, by which what it publishes is told from what others do: never that of a
+    /// connection, and that of another client as good as never.
+    fn identity(&self, client_id: &[u8]) -> u64 {
+        self.hasher.hash_one(client_id) | 1 << 63
+    }
 }
 
 /// See the module.
@@ -75,6 +89,8 @@ struct Client {
     patience: Option<Duration>,
     /// The last time that it knew.
     now: Option<Instant>,
+    /// Bytes of a packet that has begun to come.
+    begun: usize,
     /// It is not read, so its silence says nothing.
     stalled: bool,
     /// It has said good-bye.
@@ -109,6 +125,7 @@ impl MqttPeer {
                 heard: None,
                 patience: None,
                 now: None,
+                begun: 0,
                 stalled: false,
                 leaving: false,
                 parting: None,
@@ -126,7 +143,7 @@ impl Session for MqttPeer {
         client.now = Some(now);
         client.heard = Some(now);
         client.patience = Some(HANDSHAKE);
-        client.caller.broker.mqtt.sys.begin(now);
+        client.caller.broker.mqtt.clock.set(now);
         client.caller.tell(Happening::Connect, b"");
     }
 
@@ -138,6 +155,10 @@ impl Session for MqttPeer {
     ) -> Result<(), Error> {
         let client = &mut self.client;
         client.now = Some(now);
+        client.caller.broker.mqtt.clock.set(now);
+        client.check_owner()?;
+        // A large packet may take longer than the keep alive, and nothing else can be sent meanwhile.
+        let more = input.len() > client.begun;
         let mut taken = 0;
         let outcome = loop {
             if client.leaving {
@@ -168,9 +189,10 @@ impl Session for MqttPeer {
                 Err(error) => break Err(client.violated(&error, self.decoder.version(), rest)),
             }
         };
-        if taken > 0 && client.joined.is_some() {
+        if (more || taken > 0) && client.joined.is_some() {
             client.heard = Some(now);
         }
+        client.begun = input.len() - taken;
         let bytes = &client.caller.broker.mqtt.sys.bytes_received;
         bytes.fetch_add(taken as u64, Ordering::Relaxed);
         input.advance(taken);
@@ -219,11 +241,10 @@ impl Session for MqttPeer {
 
     fn deadline(&self) -> Option<Instant> {
         let client = &self.client;
-        if let Some(joined) = &client.joined {
-            if joined.session.is_overrun() || joined.session.owner() != client.caller.id {
-                // What was in time is long past.
-                return client.heard;
-            }
+        let joined = client.joined.as_ref();
+        if client.is_taken_over() || joined.is_some_and(|joined| joined.session.is_overrun()) {
+            // What was in time is long past.
+            return client.heard;
         }
         client.heard?.checked_add(client.patience?)
     }
@@ -231,12 +252,9 @@ impl Session for MqttPeer {
     fn expire(&mut self, now: Instant, _: &mut Flow) -> Result<(), Error> {
         let client = &mut self.client;
         client.now = Some(now);
+        client.caller.broker.mqtt.clock.set(now);
+        client.check_owner()?;
         if let Some(joined) = &client.joined {
-            if joined.session.owner() != client.caller.id {
-                client.parting = Some(Reason::SESSION_TAKEN_OVER);
-                let text = "another connection has taken its session over";
-                return Err(Error::new(Code::Refused, text));
-            }
             if joined.session.is_overrun() {
                 let counters = client.caller.broker.counters();
                 counters.overruns.fetch_add(1, Ordering::Relaxed);
@@ -302,6 +320,22 @@ impl Client {
         if self.out.capacity() > KEEP {
             self.out = BytesMut::new();
         }
+    }
+
+    /// Another connection has its session.
+    fn is_taken_over(&self) -> bool {
+        let joined = self.joined.as_ref();
+        joined.is_some_and(|joined| joined.session.owner() != self.caller.id)
+    }
+
+    /// Nothing is done any more to a session that is another connection's.
+    fn check_owner(&mut self) -> Result<(), Error> {
+        if !self.is_taken_over() {
+            return Ok(());
+        }
+        self.parting = Some(Reason::SESSION_TAKEN_OVER);
+        let text = "another connection has taken its session over";
+        Err(Error::new(Code::Refused, text))
     }
 
     #[inline]

@@ -103,28 +103,31 @@ impl Link {
             Version::V5 => self.aliases.find(&message.topic),
             Version::V311 => (0, false),
         };
-        let mut properties = Delivered::default();
-        if self.version == Version::V5 {
-            properties.fill(message, queued.manner, alias, now);
-        }
-        let publish = Publish {
-            dup,
-            qos: queued.manner.qos(),
-            retain: queued.manner.retain(),
-            topic: if known { "" } else { name },
-            packet_id,
-            properties: properties.as_properties(),
-            payload: &message.payload,
+        let mut put = |alias| {
+            let mut properties = Delivered::default();
+            if self.version == Version::V5 {
+                properties.fill(message, queued.manner, alias, now);
+            }
+            let publish = Publish {
+                dup,
+                qos: queued.manner.qos(),
+                retain: queued.manner.retain(),
+                topic: if known { "" } else { name },
+                packet_id,
+                properties: properties.as_properties(),
+                payload: &message.payload,
+            };
+            publish.encoded_len(self.version) <= self.max_packet
+                && publish.encode(self.version, out).is_ok()
         };
-        if publish.encoded_len(self.version) > self.max_packet
-            || publish.encode(self.version, out).is_err()
-        {
-            return false;
+        if put(alias) {
+            if alias != 0 && !known {
+                self.aliases.give(&message.topic, alias);
+            }
+            return true;
         }
-        if alias != 0 && !known {
-            self.aliases.give(&message.topic, alias);
-        }
-        true
+        // Without the alias, which is only a kindness, it may be small enough.
+        alias != 0 && !known && put(0)
     }
 
     /// Appends PUBACK, PUBREC, PUBREL or PUBCOMP.

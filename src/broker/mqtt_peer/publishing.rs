@@ -24,6 +24,9 @@ const KEEP: usize = 64;
 pub(super) struct Incoming {
     /// The last topic: messages come in runs, and share it.
     last: Bytes,
+    /// Messages of QoS 2 that came by this connection and are not released: others do not count against its window,
+    /// which begins with it (section 4.9).
+    open: u16,
     /// By alias, less one; None until the first.
     #[allow(clippy::box_collection)] // most connections have none
     aliases: Option<Box<Vec<Bytes>>>,
@@ -100,7 +103,7 @@ impl Client {
                 }
             }
         }
-        let publisher = self.caller.id;
+        let publisher = joined.session.identity;
         let make = || {
             let seconds = publish
                 .properties
@@ -117,7 +120,7 @@ impl Client {
             })
         };
         let broker = &self.caller.broker;
-        let reason = if publish.topic.starts_with('$') && sys::is_reserved(publish.topic) {
+        let reason = if sys::is_reserved(&topic) {
             Reason::NOT_AUTHORIZED
         } else {
             let message = publish.retain.then(&make);
@@ -162,18 +165,19 @@ impl Joined {
         let state = self.session.lock();
         match state.received.contains(&id) {
             true => Some(true),
-            false if state.received.len() >= usize::from(RECEIVE_MAXIMUM) => None,
+            false if self.incoming.open >= RECEIVE_MAXIMUM => None,
             false => Some(false),
         }
     }
 
-    fn note_received(&self, id: u16) {
+    fn note_received(&mut self, id: u16) {
         let mut state = self.session.lock();
         state.received.insert(id);
+        self.incoming.open = self.incoming.open.saturating_add(1);
     }
 
     /// PUBREL (section 3.6).
-    pub(super) fn release(&self, id: u16, out: &mut BytesMut) {
+    pub(super) fn release(&mut self, id: u16, out: &mut BytesMut) {
         let known = {
             let mut state = self.session.lock();
             let known = state.received.remove(&id);
@@ -183,7 +187,11 @@ impl Joined {
             known
         };
         let reason = match known {
-            true => Reason::SUCCESS,
+            true => {
+                // One of an earlier connection gives this one more than it has: the set of identifiers is the bound.
+                self.incoming.open = self.incoming.open.saturating_sub(1);
+                Reason::SUCCESS
+            }
             false => Reason::PACKET_IDENTIFIER_NOT_FOUND,
         };
         self.link.answer(AckKind::PubComp, id, reason, out);

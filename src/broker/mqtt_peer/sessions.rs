@@ -90,7 +90,10 @@ pub(super) fn attach(
     }
     let limit = broker.settings.max_queue_bytes;
     let name: Name = client_id.as_bytes().into();
-    let session = Arc::new(SessionState::new(name.clone(), owner, bell, expiry, limit));
+    let identity = broker.mqtt.identity(client_id.as_bytes());
+    let clock = broker.mqtt.clock.clone();
+    let session = SessionState::new(name.clone(), identity, owner, bell, expiry, limit, clock);
+    let session = Arc::new(session);
     session.lock().will = will;
     sessions.by_id.insert(name, session.clone());
     drop(sessions);
@@ -152,7 +155,8 @@ pub(super) fn detach(
     if !groups.is_empty() {
         let groups = shared::with_others(broker, &groups, session);
         let messages = session.lock().take_shared(&groups);
-        shared::give_to_others(broker, messages, session);
+        let left = shared::give_to_others(broker, messages, session);
+        session.take_back(left);
     }
     // What follows is counted from the end of the connection, and only the clock knows when that was.
     let session = Arc::downgrade(session);
@@ -247,7 +251,7 @@ fn end(broker: &Arc<Broker>, session: &Arc<SessionState>) -> Vec<Name> {
     };
     if let Some(subscriber) = subscriber {
         let mut router = broker.router();
-        for filter in filters.keys() {
+        for filter in &filters {
             router.unsubscribe(Kind::Filter, filter, subscriber);
         }
         router.dismiss(subscriber);
@@ -255,13 +259,14 @@ fn end(broker: &Arc<Broker>, session: &Arc<SessionState>) -> Vec<Name> {
     for group in shares.values() {
         shared::leave(broker, *group, session);
     }
-    shared::give_to_others(broker, messages, session);
+    // What is left is gone with the session.
+    let _ = shared::give_to_others(broker, messages, session);
     let count = filters.len() + shares.len();
     let watching = filters
-        .keys()
+        .iter()
         .filter(|filter| super::sys::is_watched_by(filter));
     broker.mqtt.sys.unwatch(watching.count());
     let subscriptions = &broker.counters.subscriptions;
     subscriptions.fetch_sub(count as u64, Ordering::Relaxed);
-    filters.into_keys().chain(shares.into_keys()).collect()
+    filters.into_iter().chain(shares.into_keys()).collect()
 }

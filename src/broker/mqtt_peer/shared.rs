@@ -3,7 +3,7 @@
 use super::queue::{Queued, Wish};
 use super::state::SessionState;
 use crate::broker::{lock, Broker, Kind, Message, Name, Subscriber, SubscriberId};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -151,18 +151,17 @@ pub(super) fn leave(broker: &Arc<Broker>, id: u32, session: &Arc<SessionState>) 
     }
 }
 
-/// Gives messages that a member will not deal with to other members. What nobody takes is gone.
+/// Gives messages that a member will not deal with to other members. What nobody takes is returned.
 pub(super) fn give_to_others(
     broker: &Arc<Broker>,
     messages: Vec<Queued>,
     session: &Arc<SessionState>,
-) {
-    for queued in messages {
+) -> VecDeque<Queued> {
+    let is_left = |queued: &Queued| {
         let group = lock(&broker.mqtt.groups).find(queued.group);
-        if let Some(group) = group {
-            group.give(&queued.message, Some(session));
-        }
-    }
+        !group.is_some_and(|group| group.give(&queued.message, Some(session)))
+    };
+    messages.into_iter().filter(is_left).collect()
 }
 
 /// Those of these groups in which somebody else is connected.

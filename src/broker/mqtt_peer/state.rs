@@ -4,6 +4,7 @@
 //! Bounded by [`crate::broker::Settings::max_queue_bytes`]: who is connected and does not take what comes is cut off
 //! beyond that. Without a connection what comes beyond that is dropped, the newest first, and so is everything of QoS 0.
 
+use super::clock::Clock;
 use super::in_flight::InFlight;
 use super::queue::{Queued, Wish};
 use super::will::Will;
@@ -13,19 +14,26 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
 
 /// A queue with room for more is given back once it is empty.
 const KEEP: usize = 32;
 
+/// A full session is searched for what has expired so often.
+const PURGE: Duration = Duration::from_secs(1);
+
 /// See the module.
 pub(super) struct SessionState {
     pub(super) client_id: Name,
+    /// What its messages name as their publisher: the same whichever connection sends them.
+    pub(super) identity: u64,
     /// The connection that has it; 0: none. Read without the lock, changed under it.
     owner: AtomicU64,
     /// There may be something to send; read without the lock.
     waiting: AtomicBool,
     overrun: AtomicBool,
     limit: usize,
+    clock: Arc<Clock>,
     contents: Mutex<Contents>,
 }
 
@@ -35,7 +43,8 @@ pub(super) struct Contents {
     pub(super) bell: Option<Weak<dyn Bell>>,
     /// In the router, once it has subscribed.
     pub(super) subscriber: Option<SubscriberId>,
-    pub(super) filters: HashMap<Name, Wish>,
+    /// What each asks for is with the router: there may be a million.
+    pub(super) filters: HashSet<Name>,
     /// Shared subscriptions as they were asked for, with their groups.
     pub(super) shares: HashMap<Name, u32>,
     /// What has not been looked at since it came.
@@ -49,6 +58,8 @@ pub(super) struct Contents {
     pub(super) allowance: usize,
     /// Identifiers of QoS 2 messages that have come, and of which the client has yet to hear that it may forget them.
     pub(super) received: HashSet<u16>,
+    /// When what has expired was thrown out.
+    purged: Option<Instant>,
     pub(super) will: Option<Box<Will>>,
     /// Seconds that it is kept without a connection.
     pub(super) expiry: u32,
@@ -69,17 +80,21 @@ impl SessionState {
     /// A new one, of the connection `owner`.
     pub(super) fn new(
         client_id: Name,
+        identity: u64,
         owner: u64,
         bell: Weak<dyn Bell>,
         expiry: u32,
         limit: usize,
+        clock: Arc<Clock>,
     ) -> Self {
         SessionState {
             client_id,
+            identity,
             owner: AtomicU64::new(owner),
             waiting: AtomicBool::new(false),
             overrun: AtomicBool::new(false),
             limit,
+            clock,
             contents: Mutex::new(Contents {
                 bell: Some(bell),
                 expiry,
@@ -143,7 +158,7 @@ impl SessionState {
             return false;
         }
         let owner = self.owner();
-        if wish.is_no_local() && message.publisher == owner {
+        if wish.is_no_local() && message.publisher == self.identity {
             return false;
         }
         let manner = wish.manner(message);
@@ -156,6 +171,9 @@ impl SessionState {
             group,
         };
         let mut contents = self.lock();
+        if !contents.has_room(message, self.limit) {
+            contents.purge(self.clock.now());
+        }
         let bell = match contents.put(queued, self.limit) {
             true if self.waiting.swap(true, Ordering::Relaxed) => return true,
             true => contents.bell.clone(),
@@ -183,9 +201,13 @@ impl SessionState {
             return;
         }
         for message in messages {
+            if wish.is_no_local() && message.publisher == self.identity {
+                continue;
+            }
             let size = message.size();
             contents.bytes += size;
-            contents.allowance += size;
+            // No more than waits: who reads slowly and asks again would raise its bound each time.
+            contents.allowance = (contents.allowance + size).min(contents.bytes);
             let manner = wish.manner_of_retained(&message);
             contents.queue.push_back(Queued {
                 message,
@@ -193,6 +215,23 @@ impl SessionState {
                 group: 0,
             });
         }
+        self.set_waiting(true);
+    }
+}
+
+impl SessionState {
+    /// Messages of QoS 1 and 2 that nobody else has taken wait for the client again, in front of all others.
+    pub(super) fn take_back(&self, mut messages: VecDeque<Queued>) {
+        if messages.is_empty() {
+            return;
+        }
+        let mut contents = self.lock();
+        contents.bytes += messages
+            .iter()
+            .map(|each| each.message.size())
+            .sum::<usize>();
+        messages.append(&mut contents.held);
+        contents.held = messages;
         self.set_waiting(true);
     }
 }
@@ -218,13 +257,40 @@ impl Contents {
                 }
             }
         }
-        let bytes = self.bytes + queued.message.size();
-        if bytes > limit + self.allowance && self.bytes > 0 {
+        if !self.has_room(&queued.message, limit) {
             return false;
         }
-        self.bytes = bytes;
+        self.bytes += queued.message.size();
         self.queue.push_back(queued);
         true
+    }
+
+    #[inline]
+    fn has_room(&self, message: &Message, limit: usize) -> bool {
+        self.bytes == 0 || self.bytes + message.size() <= limit + self.allowance
+    }
+
+    /// What has expired makes room (section 3.3.2.3.3); it is looked for once in a while, for there may be nothing of it
+    /// each time.
+    #[cold]
+    fn purge(&mut self, now: Option<Instant>) {
+        let Some(now) = now else { return };
+        if self.purged.is_some_and(|last| now < last + PURGE) {
+            return;
+        }
+        self.purged = Some(now);
+        let Contents {
+            queue, held, bytes, ..
+        } = self;
+        for queue in [queue, held] {
+            queue.retain(|queued| {
+                let is_over = queued.message.expires.is_some_and(|at| at <= now);
+                if is_over {
+                    *bytes = bytes.saturating_sub(queued.message.size());
+                }
+                !is_over
+            });
+        }
     }
 
     /// A message has left.
@@ -287,7 +353,7 @@ impl Contents {
         self.received = HashSet::new();
         self.bytes = 0;
         self.allowance = 0;
-        self.filters = HashMap::new();
+        self.filters = HashSet::new();
         self.shares = HashMap::new();
     }
 }

@@ -65,6 +65,9 @@ impl Client {
         // There is a reason for each filter, of those that may be there.
         let _ = answer.encode(version, &mut self.out);
         for (filter, wish) in wanted {
+            if joined.session.is_overrun() {
+                break;
+            }
             let mut found = lock(&broker.mqtt.retained).matching(filter.as_bytes(), now);
             if sys::is_watched_by(filter.as_bytes()) {
                 found.extend(sys::messages(broker, now, Some(filter)));
@@ -118,15 +121,15 @@ impl Joined {
     ) -> Option<bool> {
         let session = &self.session;
         let text = filter.filter.as_bytes();
-        let (known, count, subscriber) = {
+        let (is_known, count, subscriber) = {
             let state = session.lock();
-            let known = match share {
-                None => state.filters.get(text).copied(),
-                Some(_) => state.shares.contains_key(text).then_some(wish),
+            let is_known = match share {
+                None => state.filters.contains(text),
+                Some(_) => state.shares.contains_key(text),
             };
-            (known, state.subscriptions(), state.subscriber)
+            (is_known, state.subscriptions(), state.subscriber)
         };
-        if known.is_none() && count >= broker.settings().max_subscriptions {
+        if !is_known && count >= broker.settings().max_subscriptions {
             return None;
         }
         if let Some((_, inner)) = share {
@@ -134,16 +137,13 @@ impl Joined {
             let group = shared::join(broker, name, inner, session, wish);
             let mut state = session.lock();
             state.shares.insert(text.into(), group);
-            return Some(known.is_none());
-        }
-        if known == Some(wish) {
-            return Some(false);
+            return Some(!is_known);
         }
         let name: Name = text.into();
         let subscriber = {
             let mut router = broker.router();
             let subscriber = subscriber.unwrap_or_else(|| router.enrol(session.clone()));
-            if known.is_some() {
+            if is_known {
                 router.unsubscribe(Kind::Filter, &name, subscriber);
             }
             router.subscribe(Kind::Filter, &name, subscriber, wish.tag());
@@ -151,12 +151,13 @@ impl Joined {
         };
         let mut state = session.lock();
         state.subscriber = Some(subscriber);
-        state.filters.insert(name, wish);
+        // The same text that the router has.
+        state.filters.replace(name);
         drop(state);
-        if known.is_none() && sys::is_watched_by(text) {
+        if !is_known && sys::is_watched_by(text) {
             broker.mqtt.sys.watch(broker, now);
         }
-        Some(known.is_none())
+        Some(!is_known)
     }
 }
 
@@ -164,7 +165,7 @@ impl Joined {
 fn end(broker: &Arc<Broker>, session: &Arc<SessionState>, filter: &[u8]) -> bool {
     let (subscriber, is_known, group) = {
         let mut state = session.lock();
-        let is_known = state.filters.remove(filter).is_some();
+        let is_known = state.filters.remove(filter);
         let group = state.shares.remove(filter);
         (state.subscriber, is_known, group)
     };

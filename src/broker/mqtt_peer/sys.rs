@@ -5,7 +5,7 @@ use crate::broker::{Broker, Message};
 use crate::codec::mqtt::topic;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What all topics begin with; nobody else publishes there.
@@ -20,8 +20,6 @@ pub(in crate::broker) struct Sys {
     watching: AtomicUsize,
     /// The next telling has its time.
     ticking: AtomicBool,
-    /// Of the first connection.
-    began: OnceLock<Instant>,
     pub(super) bytes_received: AtomicU64,
     pub(super) bytes_sent: AtomicU64,
 }
@@ -32,16 +30,12 @@ pub(super) fn is_watched_by(filter: &[u8]) -> bool {
 }
 
 /// Whether a topic is one that only the broker publishes to.
-pub(super) fn is_reserved(topic: &str) -> bool {
-    topic.starts_with(ROOT)
+#[inline]
+pub(super) fn is_reserved(topic: &[u8]) -> bool {
+    topic.starts_with(ROOT.as_bytes())
 }
 
 impl Sys {
-    /// The broker has been there since `now`, unless it was before.
-    pub(super) fn begin(&self, now: Instant) {
-        self.began.get_or_init(|| now);
-    }
-
     /// One more subscription.
     pub(super) fn watch(&self, broker: &Arc<Broker>, now: Instant) {
         self.watching.fetch_add(1, Ordering::Relaxed);
@@ -75,7 +69,7 @@ pub(super) fn messages(broker: &Broker, now: Instant, filter: Option<&str>) -> V
     let counters = &broker.counters;
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed).to_string();
     let sys = &broker.mqtt.sys;
-    let began = sys.began.get().copied().unwrap_or(now);
+    let began = broker.mqtt.clock.began(now);
     let uptime = now.saturating_duration_since(began).as_secs();
     let (sessions, away) = {
         let sessions = crate::broker::lock(&broker.mqtt.sessions);

@@ -19,7 +19,7 @@ pub(super) struct Will {
 }
 
 impl Will {
-    /// As CONNECT has it, of the connection `publisher`.
+    /// As CONNECT has it, of the client `publisher`.
     pub(super) fn parse(will: &mqtt::Will<'_>, publisher: u64) -> Self {
         let properties = will.properties;
         let seconds = properties.u32(PropertyId::MessageExpiryInterval);

@@ -193,6 +193,16 @@ fn the_same_client_takes_its_session_over() {
         (error.code, first.last_words()),
         (Code::Refused, "DISCONNECT 0x8e".to_owned())
     );
+    // What it says meanwhile is for nobody.
+    let late = Packet::Subscribe(Subscribe {
+        packet_id: 1,
+        properties: Properties::NONE,
+        filters: vec![filter("x", 0)],
+    });
+    assert_eq!(
+        first.fail(late),
+        (Code::Refused, "DISCONNECT 0x8e".to_owned())
+    );
     first.lose();
     // Its session was no longer to be had.
     assert_eq!(second.publish(1, "x", "1"), "PUBACK #7 0x10");
@@ -210,4 +220,26 @@ fn the_same_client_takes_its_session_over() {
             .load(Ordering::Relaxed),
         0
     );
+}
+
+#[test]
+fn a_client_is_not_silent_while_a_large_packet_comes() {
+    let world = World::new();
+    let mut wire = world.client("a");
+    let mut bytes = BytesMut::new();
+    let payload = "x".repeat(1000);
+    publish(1, 7, "a", &payload)
+        .encode(Version::V5, &mut bytes)
+        .expect("a valid packet");
+    for part in bytes.chunks(300) {
+        assert_eq!(wire.told(), "");
+        wire.receive(part).expect("it goes on");
+        wire.pass(80).expect("it has been heard");
+    }
+    assert_eq!(wire.told(), "PUBACK #7 0x10");
+    // Half a packet keeps nobody connected.
+    wire.receive(&bytes[..10]).expect("it goes on");
+    wire.pass(80).expect("it has been heard");
+    wire.receive(b"").expect("it goes on");
+    assert!(wire.pass(80).is_err());
 }

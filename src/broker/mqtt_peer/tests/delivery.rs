@@ -289,3 +289,68 @@ fn a_client_that_does_not_read_its_answers_is_not_read() {
     pongs += wire.told().lines().count();
     assert_eq!(pongs, 100_000);
 }
+
+#[test]
+fn an_alias_is_no_way_around_what_its_topic_forbids() {
+    let world = World::new();
+    let mut from = world.client("from");
+    let mut watcher = world.client("watcher");
+    watcher.subscribe("$SYS/broker/version", 0);
+    let alias = list(&[(PropertyId::TopicAlias, PropertyValue::U16(1))]);
+    let named = publish(1, 7, "$SYS/broker/version", "forged");
+    assert_eq!(from.say(with_properties(named, &alias)), "PUBACK #7 0x87");
+    let meant = publish(1, 8, "", "forged");
+    assert_eq!(from.say(with_properties(meant, &alias)), "PUBACK #8 0x87");
+    assert_eq!(watcher.told(), "");
+}
+
+#[test]
+fn an_alias_makes_no_message_too_large() {
+    let world = World::new();
+    let mut to = world
+        .join(
+            Version::V5,
+            "to",
+            true,
+            &[
+                (PropertyId::TopicAliasMaximum, PropertyValue::U16(2)),
+                (PropertyId::MaximumPacketSize, PropertyValue::U32(20)),
+            ],
+        )
+        .0;
+    let mut from = world.client("from");
+    to.subscribe("topic/#", 0);
+    from.publish(0, "topic/1", "12345678");
+    from.publish(0, "topic/1", "1");
+    assert_eq!(
+        to.told(),
+        "PUBLISH 0 topic/1 12345678\nPUBLISH 0 topic/1 1 topic_alias=1"
+    );
+}
+
+#[test]
+fn what_an_earlier_connection_left_open_does_not_count_against_this_one() {
+    let world = World::new();
+    let mut to = world.client("to");
+    to.subscribe("x", 0);
+    let (mut from, _) = world.keeper("from");
+    for id in 1..=1024 {
+        assert_eq!(from.say(publish(2, id, "x", "")), format!("PUBREC #{id}"));
+    }
+    from.lose();
+    assert_eq!(to.told().lines().count(), 1024);
+    let (mut from, _) = world.keeper("from");
+    // These are known and not delivered again; the window of a connection begins with it (section 4.9).
+    assert_eq!(from.say(publish(2, 5, "x", "")), "PUBREC #5");
+    assert_eq!(to.told(), "");
+    for id in 2001..=3024 {
+        assert_eq!(from.say(publish(2, id, "x", "")), format!("PUBREC #{id}"));
+    }
+    assert_eq!(to.told().lines().count(), 1024);
+    assert_eq!(from.ack(AckKind::PubRel, 2001), "PUBCOMP #2001");
+    assert_eq!(from.say(publish(2, 2001, "x", "")), "PUBREC #2001");
+    assert_eq!(
+        from.fail(publish(2, 4000, "x", "")),
+        (Code::Protocol, "DISCONNECT 0x93".to_owned())
+    );
+}

@@ -246,3 +246,31 @@ fn there_are_no_more_sessions_away_than_connections_may_be() {
         0
     );
 }
+
+#[test]
+fn what_has_expired_makes_room() {
+    let world = World::with(Settings {
+        max_queue_bytes: 1000,
+        ..Settings::default()
+    });
+    let (mut to, _) = world.keeper("to");
+    to.subscribe("a", 1);
+    to.lose();
+    let mut from = world.client("from");
+    let second = list(&[(PropertyId::MessageExpiryInterval, PropertyValue::U32(1))]);
+    let payload = "x".repeat(100);
+    let expiring = |from: &mut Wire| {
+        let packet = publish(1, 7, "a", &payload);
+        from.say(with_properties(packet, &second))
+    };
+    let mut taken = 0;
+    while expiring(&mut from) == "PUBACK #7" {
+        taken += 1;
+        assert!(taken < 100, "it is bounded");
+    }
+    from.now += Duration::from_secs(2);
+    assert_eq!(from.publish(1, "a", "fresh"), "PUBACK #7");
+    let (_, told) = world.keeper("to");
+    let messages: Vec<_> = told.lines().skip(1).collect();
+    assert_eq!(messages, ["PUBLISH 1 #1 a fresh"]);
+}

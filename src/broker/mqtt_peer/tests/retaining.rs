@@ -189,3 +189,35 @@ proptest! {
         prop_assert_eq!(found, expected, "{}", filter);
     }
 }
+
+#[test]
+fn who_reads_slowly_and_asks_again_does_not_raise_its_bound() {
+    let world = World::with(Settings {
+        max_queue_bytes: 100_000,
+        ..Settings::default()
+    });
+    let mut from = world.client("from");
+    let payload = "x".repeat(10_000);
+    for topic in 0..43 {
+        from.retain(&topic.to_string(), &payload);
+    }
+    let mut to = world.client("to");
+    for _ in 0..10 {
+        to.send(Packet::Subscribe(Subscribe {
+            packet_id: 1,
+            properties: Properties::NONE,
+            filters: vec![filter("#", 0)],
+        }))
+        .expect("taken");
+        // All but what is less than the bound.
+        for _ in 0..3 {
+            to.written();
+        }
+    }
+    let mut taken = 0;
+    while to.pass(0).is_ok() {
+        from.publish(0, "a", &payload);
+        taken += 1;
+        assert!(taken < 60, "it is bounded");
+    }
+}

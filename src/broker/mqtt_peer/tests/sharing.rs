@@ -129,3 +129,30 @@ fn retained_messages_are_not_for_it_and_no_local_is_forbidden() {
     from.publish(0, "a/b", "x");
     assert_eq!(old.told(), "PUBLISH 0 a/b x");
 }
+
+#[test]
+fn what_no_other_member_has_room_for_stays_with_a_session_that_is_kept() {
+    let world = World::with(Settings {
+        max_queue_bytes: 1000,
+        ..Settings::default()
+    });
+    let (mut leaver, _) = world.keeper("leaver");
+    let mut full = world.client("full");
+    let mut from = world.client("from");
+    leaver.subscribe(SHARED, 1);
+    full.subscribe(SHARED, 1);
+    let mut taken = 0;
+    for _ in 0..20 {
+        if from.publish(1, "a", &"x".repeat(100)) == "PUBACK #7" {
+            taken += 1;
+        }
+        // Some are on their way, others wait.
+        if taken == 6 {
+            leaver.told();
+        }
+    }
+    leaver.lose();
+    let got = full.told().lines().count();
+    let (_, told) = world.keeper("leaver");
+    assert_eq!(got + told.lines().skip(1).count(), taken);
+}

@@ -218,3 +218,47 @@ fn observers_hear_of_it() {
         ]
     );
 }
+
+/// A client whose session is kept, with a will of QoS 1 for `x` that is retained.
+fn willing(world: &World) -> (Wire, String) {
+    let mut wire = world.wire();
+    let hour = list(&[(PropertyId::SessionExpiryInterval, PropertyValue::U32(3600))]);
+    let told = wire.say(Packet::Connect(Connect {
+        clean_start: false,
+        properties: hour.as_properties(),
+        will: Some(Will {
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            ..will("x", "will", Properties::NONE)
+        }),
+        ..connect(Version::V5, "own")
+    }));
+    (wire, told)
+}
+
+#[test]
+fn no_local_is_of_the_client_and_not_of_its_connection() {
+    let mut world = World::new();
+    let mut other = world.client("other");
+    other.subscribe("x", 0);
+    let mut own = willing(&world).0;
+    let no_local = Filter {
+        no_local: true,
+        ..filter("x", 1)
+    };
+    let subscribe = |wire: &mut Wire| wire.subscribe_with(no_local, 0);
+    subscribe(&mut own);
+    own.lose();
+    world.pass(0);
+    assert_eq!(other.told(), "PUBLISH 0 x will");
+    // Neither what it published while it was away, nor what was retained of its own [MQTT-3.8.3-3].
+    let (mut own, told) = willing(&world);
+    assert_eq!(told.lines().count(), 1);
+    assert_eq!(subscribe(&mut own), "SUBACK #1 0x01");
+    // Nor the will of the connection that it takes over from.
+    let (mut again, told) = willing(&world);
+    assert_eq!(told.lines().count(), 1);
+    assert_eq!(again.told(), "");
+    other.publish(1, "x", "of another");
+    assert_eq!(again.told(), "PUBLISH 1 #1 x of another");
+}

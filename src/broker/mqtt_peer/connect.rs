@@ -97,6 +97,7 @@ impl Client {
             },
             incoming: Incoming::default(),
             expiry,
+            resumed: session_present,
         }));
         self.welcome(
             connect,

@@ -109,6 +109,8 @@ struct Joined {
     incoming: Incoming,
     /// Seconds, as CONNECT said.
     expiry: u32,
+    /// The session was there before.
+    resumed: bool,
 }
 
 impl MqttPeer {

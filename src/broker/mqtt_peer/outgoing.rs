@@ -62,7 +62,7 @@ impl Aliases {
         if given.recent.0 == topic {
             return (given.recent.1, true);
         }
-        if let Some(alias) = given.by_topic.get(topic) {
+        if let Some((topic, alias)) = given.by_topic.get_key_value(topic) {
             given.recent = (topic.clone(), *alias);
             return (*alias, true);
         }

@@ -192,6 +192,9 @@ impl Joined {
                 self.incoming.open = self.incoming.open.saturating_sub(1);
                 Reason::SUCCESS
             }
+            // No error while a client recovers (section 3.7.2.1), and some report one to whoever has published: PUBCOMP
+            // was on its way when the last connection broke.
+            false if self.resumed => Reason::SUCCESS,
             false => Reason::PACKET_IDENTIFIER_NOT_FOUND,
         };
         self.link.answer(AckKind::PubComp, id, reason, out);

@@ -9,16 +9,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What an entry takes besides its message.
 const ENTRY: usize = 64;
+
+/// Where there is no room, what has expired is looked for so often: it costs a look at everything.
+const PURGE: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Default)]
 pub(in crate::broker) struct Retained {
     messages: BTreeMap<Bytes, Arc<Message>>,
     bytes: usize,
+    /// When what has expired was thrown out.
+    purged: Option<Instant>,
 }
 
 impl fmt::Debug for Retained {
@@ -109,6 +114,10 @@ impl Retained {
 
     /// Drops those whose time is over.
     fn purge(&mut self, now: Instant) {
+        if self.purged.is_some_and(|last| now < last + PURGE) {
+            return;
+        }
+        self.purged = Some(now);
         let mut bytes = self.bytes;
         self.messages.retain(|_, message| {
             let alive = message.expires.is_none_or(|at| now < at);

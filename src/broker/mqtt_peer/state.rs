@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// A queue with room for more is given back once it is empty.
 const KEEP: usize = 32;
 
+/// So many copies with other identifiers are looked past for one to merge with.
+const COPIES: usize = 8;
+
 /// A full session is searched for what has expired so often.
 const PURGE: Duration = Duration::from_secs(1);
 
@@ -248,9 +251,10 @@ impl Contents {
     fn put(&mut self, queued: Queued, limit: usize) -> bool {
         // A client whose subscriptions overlap, and have no identifiers, would take further copies for messages that are
         // equal: it gets the message once, with the highest QoS of them [MQTT-3.3.4-2].
-        if let Some(last) = self.queue.back_mut() {
-            let is_copy = Arc::ptr_eq(&last.message, &queued.message);
-            if is_copy && last.group == 0 && queued.group == 0 {
+        let is_copy = |last: &&mut Queued| Arc::ptr_eq(&last.message, &queued.message);
+        let copies = self.queue.iter_mut().rev().take_while(is_copy);
+        for last in copies.take(COPIES) {
+            if last.group == 0 && queued.group == 0 {
                 if let Some(manner) = last.manner.merge(queued.manner) {
                     last.manner = manner;
                     return true;

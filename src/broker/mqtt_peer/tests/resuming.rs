@@ -274,3 +274,15 @@ fn what_has_expired_makes_room() {
     let messages: Vec<_> = told.lines().skip(1).collect();
     assert_eq!(messages, ["PUBLISH 1 #1 a fresh"]);
 }
+
+#[test]
+fn what_was_released_before_the_connection_broke_is_no_error() {
+    let world = World::new();
+    let (mut from, _) = world.keeper("from");
+    assert_eq!(from.publish(2, "a", "x"), "PUBREC #7 0x10");
+    assert_eq!(from.ack(AckKind::PubRel, 7), "PUBCOMP #7");
+    assert_eq!(from.ack(AckKind::PubRel, 7), "PUBCOMP #7 0x92");
+    from.lose();
+    let (mut from, _) = world.keeper("from");
+    assert_eq!(from.ack(AckKind::PubRel, 7), "PUBCOMP #7");
+}

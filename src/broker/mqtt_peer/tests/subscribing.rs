@@ -69,6 +69,19 @@ fn overlapping_subscriptions_that_nothing_tells_apart_get_one_copy() {
     from.publish(0, "a/b", "y");
     from.publish(0, "a/b", "y");
     assert_eq!(old.told(), "PUBLISH 0 a/b y\nPUBLISH 0 a/b y");
+    // Whatever others there are among them, in whatever order.
+    for (identifier, of_it) in ["a/+", "+/+", "#"].into_iter().enumerate() {
+        let identifier = identifier as u32 + 1;
+        new.subscribe_with(filter(of_it, 0), identifier);
+        new.subscribe(&format!("$share/g/{of_it}"), 0);
+    }
+    new.subscribe("a/#", 0);
+    new.told();
+    from.publish(0, "a/b", "z");
+    let told = new.told();
+    let plain = told.lines().filter(|line| *line == "PUBLISH 0 a/b z");
+    // One, and one for each of the shared.
+    assert_eq!((told.lines().count(), plain.count()), (7, 4));
 }
 
 #[test]

@@ -71,7 +71,7 @@ env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
 	@echo "export LUA_CPATH='$(abspath $(BUILD))/?.so;;'"
 
-demo: ## install what is missing, build, and see 100 messages pass
+demo: ## install what is missing, build, and see 100 messages pass over MQ's own broker
 	@LUA=$(LUA_NAME) tools/demo.sh
 
 test: ## everything, on every interpreter

@@ -9,20 +9,12 @@ local eventually = helper.eventually
 local unpack = table.unpack or unpack
 
 describe("MQ.broker", function()
-  local brokers = {}
-
   local function start(options)
-    local broker = assert(Broker:new(options or { redis = 0 }))
-    brokers[#brokers + 1] = broker
-    return broker, { port = broker:ports().redis }
+    local broker, ports = tools.serve(options or { redis = 0 })
+    return broker, { port = ports.redis }
   end
 
-  after_each(function()
-    tools.close_all()
-    while #brokers > 0 do
-      table.remove(brokers):close()
-    end
-  end)
+  after_each(tools.close_all)
 
   it("is loaded on demand", function()
     assert.equal(Broker, require("MQ").broker)

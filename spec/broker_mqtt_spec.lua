@@ -3,31 +3,18 @@
 local helper = require "spec.helper"
 local tools = require "spec.mqtt_tools"
 local redis_tools = require "spec.redis_tools"
-local Broker = require "MQ.broker"
 
 local client, messages, unique = tools.client, tools.messages, tools.unique
 local eventually, sys, expect = helper.eventually, helper.sys, tools.expect
 
 describe("MQ.broker as an MQTT server", function()
-  local brokers = {}
-
-  -- A broker on free ports, closed after the spec; `port` is that of MQTT, and there is one for each protocol.
+  -- A broker on free ports; `port` is that of MQTT, and there is one for each protocol.
   local function start(options)
-    local all = { mqtt = 0, redis = 0 }
-    for name, value in pairs(options or {}) do
-      all[name] = value
-    end
-    local broker = assert(Broker:new(all))
-    brokers[#brokers + 1] = broker
-    return broker, { port = broker:ports().mqtt, redis = { port = broker:ports().redis } }
+    local broker, ports = tools.serve({ mqtt = 0, redis = 0 }, options)
+    return broker, { port = ports.mqtt, redis = { port = ports.redis } }
   end
 
-  after_each(function()
-    tools.close_all()
-    while #brokers > 0 do
-      table.remove(brokers):close()
-    end
-  end)
+  after_each(tools.close_all)
 
   -- A bare connection; what comes back until it ends, or there are so many bytes.
   local function connect(at)

@@ -3,31 +3,18 @@
 local helper = require "spec.helper"
 local tools = require "spec.redis_tools"
 local Process = require "spec.support.process"
-local Broker = require "MQ.broker"
 
 local client, inbox, expect = tools.client, tools.inbox, tools.expect
 local eventually, sys = helper.eventually, helper.sys
 
 describe("MQ.broker as a Redis server", function()
-  local brokers = {}
-
-  -- A broker on a free port, closed after the spec; `port` is that of Redis.
+  -- A broker on a free port; `port` is that of Redis.
   local function start(options)
-    local all = { redis = 0 }
-    for name, value in pairs(options or {}) do
-      all[name] = value
-    end
-    local broker = assert(Broker:new(all))
-    brokers[#brokers + 1] = broker
-    return broker, { port = broker:ports().redis }
+    local broker, ports = tools.serve({ redis = 0 }, options)
+    return broker, { port = ports.redis }
   end
 
-  after_each(function()
-    tools.close_all()
-    while #brokers > 0 do
-      table.remove(brokers):close()
-    end
-  end)
+  after_each(tools.close_all)
 
   -- A bare connection; what it reads until it has all of `wanted` (a pattern), or the connection ends.
   local function connect(at)

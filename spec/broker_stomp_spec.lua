@@ -4,31 +4,18 @@ local helper = require "spec.helper"
 local tools = require "spec.stomp_tools"
 local mqtt_tools = require "spec.mqtt_tools"
 local redis_tools = require "spec.redis_tools"
-local Broker = require "MQ.broker"
 
 local client, inbox, messages, expect = tools.client, tools.inbox, tools.messages, tools.expect
 local eventually, sys = helper.eventually, helper.sys
 
 describe("MQ.broker as a STOMP server", function()
-  local brokers = {}
-
-  -- A broker on a free port, closed after the spec; `port` is that of STOMP.
+  -- A broker on a free port; `port` is that of STOMP.
   local function start(options)
-    local all = { stomp = 0 }
-    for name, value in pairs(options or {}) do
-      all[name] = value
-    end
-    local broker = assert(Broker:new(all))
-    brokers[#brokers + 1] = broker
-    return broker, { port = broker:ports().stomp }
+    local broker, ports = tools.serve({ stomp = 0 }, options)
+    return broker, { port = ports.stomp }
   end
 
-  after_each(function()
-    tools.close_all()
-    while #brokers > 0 do
-      table.remove(brokers):close()
-    end
-  end)
+  after_each(tools.close_all)
 
   -- Nothing waits in a queue: a new consumer gets only what is sent behind it.
   local function is_empty(at, queue)

@@ -1,4 +1,4 @@
--- The brokers that other specs start do what support/*.lua says. No MQ here.
+-- The brokers that other specs start do what support/*.lua says. No client of MQ here.
 
 local helper = require "spec.helper"
 local Broker = require "spec.support.broker"
@@ -165,6 +165,45 @@ describe("brokers:", function()
       lives_and_dies(server, helper.stop_shared)
       assert.is_nil(sys.kill(epmd, "0"))
       assert.is_nil(sys.connect("127.0.0.1", server.epmd_port, 1))
+    end)
+  end)
+
+  describe("the embedded broker", function()
+    it("does the same in the place of each of them", function()
+      for _, kind in ipairs { "mosquitto", "rabbitmq" } do
+        local server = helper.embedded_broker(kind, { log = true })
+        assert.is_true(Broker.answers_stomp(server.stomp_port, server.user, server.password))
+        lives_and_dies(server, helper.stop_all)
+      end
+      local server = helper.embedded_broker("redis", { password = "secret" })
+      assert.equal("PONG", server:cli("PING"))
+      assert.same({ 0, 0 }, { server:client_count(), server:subscribers("x") })
+      assert.matches("^%-NOAUTH", Broker.ask(server.port, "PING\r\n"))
+    end)
+
+    it("refuses what it cannot be told, and a spec that needs it has a word for that", function()
+      local ok, message = pcall(helper.embedded_broker, "mosquitto", { persistence = true })
+      assert.is_false(ok)
+      assert.matches("cannot be told persistence.*real_broker_only", message)
+      assert.matches("cannot be told maxmemory",
+        select(2, pcall(helper.embedded_broker, "redis", { config = { maxmemory = "1mb" } })))
+    end)
+
+    it("has a log of what MQTT clients say where one is asked for", function()
+      local server = helper.embedded_broker("mosquitto", { log = true })
+      local subscriber = server:subscribe("-t", "a/#", "-q", "1", "-i", "sub", "-V", "5")
+      server:publish("-t", "a/b", "-m", "yes", "-q", "1", "-i", "pub")
+      subscriber:expect("\nyes\n", 5)
+      subscriber:kill("INT")
+      subscriber:wait(5)
+      for _, line in ipairs {
+        "as sub %(p5, c1, k60%)", "\ta/# %(QoS 1%)\n%d+: sub 1 a/#\n",
+        "Received PUBLISH from pub %(d0, q1, r0, 'a/b'%)",
+        "as pub %(p2, c1, k60%)", "Received PUBACK from sub %(Mid: 1, RC:0%)", "Received DISCONNECT from pub",
+      } do
+        helper.eventually(function() return server:log():find(line) end, 5, line)
+      end
+      assert.is_false(pcall(server.log, helper.embedded_broker("mosquitto")))
     end)
   end)
 

@@ -215,14 +215,17 @@ describe("mq run", function()
     it("Ctrl-C ends it with 130: " .. name, function()
       local dir = helper.tmpdir()
       write(dir .. "/main.lua", text)
-      local process = helper.start_lua(helper.root .. "/bin/mq", {
-        args = { "run", dir .. "/main.lua" }, interp = "/bin/sh", env = { LUA = helper.interpreter },
-      })
-      process:expect("ready\n", 5)
-      process:kill("INT")
-      local code, _, err = process:wait(8)
-      err = err:gsub("^MQ%.redis: [^\n]* cannot connect [^\n]*; trying on\n$", "")   -- where there was time to try
-      assert.same({ 130, "" }, { code, err })
+      -- The interpreter is interrupted wherever it is: also inside a function of the core.
+      for _ = 1, name:find "busy" and 20 or 1 do
+        local process = helper.start_lua(helper.root .. "/bin/mq", {
+          args = { "run", dir .. "/main.lua" }, interp = "/bin/sh", env = { LUA = helper.interpreter },
+        })
+        process:expect("ready\n", 5)
+        process:kill("INT")
+        local code, _, err = process:wait(8)
+        err = err:gsub("^MQ%.redis: [^\n]* cannot connect [^\n]*; trying on\n$", "")   -- where there was time to try
+        assert.same({ 130, "" }, { code, err })
+      end
     end)
   end
 end)

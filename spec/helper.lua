@@ -121,6 +121,11 @@ local function start_embedded(kind, dir, options)
   })
 end
 
+-- The embedded broker in the place of "redis", "mosquitto" or "rabbitmq", whatever the environment says.
+function helper.embedded_broker(kind, options)
+  return keep(start_embedded(kind, helper.tmpdir(), options))
+end
+
 -- What `it`, `pending` … mean in a spec file: busted gives each an environment of its own.
 local function globals(fn)
   local getfenv = rawget(_G, "getfenv")
@@ -152,7 +157,7 @@ end
 -- methods (stop kill suspend resume restart cli client_count subscribers log).
 function helper.redis(options)
   if helper.embedded then
-    return keep(start_embedded("redis", helper.tmpdir(), options))
+    return helper.embedded_broker("redis", options)
   end
   local copy = with_certificates(options)
   if copy.resp2 then
@@ -172,7 +177,7 @@ end
 -- log).
 function helper.mosquitto(options)
   if helper.embedded then
-    return keep(start_embedded("mosquitto", helper.tmpdir(), options))
+    return helper.embedded_broker("mosquitto", options)
   end
   return keep(Mosquitto.start(helper.tmpdir(), with_certificates(options)))
 end
@@ -182,7 +187,7 @@ end
 -- certificates user password) and method (ctl).
 function helper.rabbitmq(options)
   if helper.embedded then
-    return keep(start_embedded("rabbitmq", helper.tmpdir(), options))
+    return helper.embedded_broker("rabbitmq", options)
   end
   return keep(RabbitMQ.start(helper.tmpdir(), options))
 end

@@ -7,7 +7,7 @@ local host = require("MQ.loop").current()
 local unpack = table.unpack or unpack
 
 local tools = { host = host, MQ = MQ, sleep = host.sleep }
-local clients, stop_watch = {}, nil
+local clients, brokers, stop_watch = {}, {}, nil
 local LONGEST = 120
 
 --- A client of `target` (anything with a port), closed after the spec.
@@ -39,6 +39,22 @@ function tools.close_all()
     local mq = table.remove(clients)
     tools.within(5, function() mq:close(0) end)
   end
+  while #brokers > 0 do
+    table.remove(brokers):close()
+  end
+end
+
+--- An embedded broker in this process, with `options` over `defaults`, closed after the spec -> it, and its ports.
+function tools.serve(defaults, options)
+  local all = {}
+  for _, each in ipairs { defaults, options or {} } do
+    for name, value in pairs(each) do
+      all[name] = value
+    end
+  end
+  local broker = assert(require("MQ.broker"):new(all))
+  brokers[#brokers + 1] = broker
+  return broker, broker:ports()
 end
 
 --- Runs fn(…) in a coroutine -> task, whose `done` is true once it has ended.

@@ -17,8 +17,6 @@ file_from() { [ -e "$1" ] || packages+=("$2"); }
 command_from cc gcc
 file_from /usr/include/stdio.h libc6-dev
 command_from make
-command_from redis-server
-command_from redis-cli redis-tools
 file_from /etc/ssl/certs/ca-certificates.crt ca-certificates # for cargo
 
 case $what in
@@ -27,6 +25,8 @@ demo)
     command_from "$lua"
     ;;
 bench)
+    command_from redis-server
+    command_from redis-cli redis-tools
     command_from lua5.4
     library_from liblua5.4-luv.so.0 lua-luv
     library_from liblua5.4-cqueues.so.0 lua-cqueues
@@ -37,6 +37,8 @@ bench)
     headers_from libmosquitto libmosquitto-dev
     ;;
 test)
+    command_from redis-server
+    command_from redis-cli redis-tools
     for v in 5.1 5.2 5.3 5.4; do command_from "lua$v"; done
     command_from luajit
     command_from pkg-config

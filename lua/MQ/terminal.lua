@@ -1,18 +1,12 @@
 --- What a person sees who watches: whether there is a terminal, whether it wants colours, a line that changes in place.
 -- Must not know: what is shown.
 
+local core = require "MQ.core"
+
 local terminal = {}
 
-local known = {}
-
---- Whether a descriptor (0, 1, 2) is a terminal. No Lua can say; the shell that every POSIX system has can.
-function terminal.is(fd)
-  if known[fd] == nil then
-    local result = os.execute("test -t " .. fd)
-    known[fd] = result == true or result == 0
-  end
-  return known[fd]
-end
+--- Whether a descriptor (0, 1, 2) is a terminal. (A shell could say so, too; but Ctrl-C while it runs is lost.)
+terminal.is = core.is_terminal
 
 --- Whether to write colours to a descriptor: a terminal's user may have forbidden them (https://no-color.org).
 function terminal.colours(fd)

@@ -15,6 +15,7 @@ mod server;
 
 use crate::io::{clock, fork};
 use mlua::prelude::{Lua, LuaResult, LuaTable, LuaValue};
+use std::io::IsTerminal;
 
 /// Builds the table that `require "MQ.core"` returns.
 ///
@@ -38,9 +39,20 @@ pub(crate) fn module(lua: &Lua) -> LuaResult<LuaTable> {
     core.set("now", lua.create_function(|_, ()| Ok(clock::monotonic()))?)?;
     core.set("time", lua.create_function(|_, ()| Ok(clock::wall()))?)?;
     core.set("pid", lua.create_function(|_, ()| Ok(std::process::id()))?)?;
+    core.set("is_terminal", lua.create_function(is_terminal)?)?;
     core.set("json_encode", lua.create_function(json::encode)?)?;
     core.set("json_decode", lua.create_function(json::decode)?)?;
     core.set("json_array", lua.create_function(json::array)?)?;
     core.set("json_null", LuaValue::NULL)?;
     Ok(core)
+}
+
+/// Whether a standard descriptor (0, 1, 2) is a terminal.
+fn is_terminal(_: &Lua, descriptor: i64) -> LuaResult<bool> {
+    Ok(match descriptor {
+        0 => std::io::stdin().is_terminal(),
+        1 => std::io::stdout().is_terminal(),
+        2 => std::io::stderr().is_terminal(),
+        _ => false,
+    })
 }

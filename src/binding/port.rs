@@ -7,7 +7,7 @@ use crate::io::doorbell::Doorbell;
 use crate::io::port::{Delivery, Port};
 use crate::io::waiter::Waiter;
 use crate::message::{Meta, Record, State, Value};
-use mlua::prelude::{Lua, LuaFunction, LuaResult};
+use mlua::prelude::{Lua, LuaFunction, LuaResult, LuaValue};
 use mlua::{AnyUserData, UserData, UserDataFields, UserDataMethods};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -331,7 +331,8 @@ impl UserData for Handle {
 
 /// The port of this Lua state in this process, made at the first call.
 pub(super) fn current(lua: &Lua) -> LuaResult<AnyUserData> {
-    if let Ok(known) = lua.named_registry_value::<AnyUserData>(REGISTRY_KEY) {
+    // An error is Ctrl-C, which may come in any call into Lua: it is for the program, and no reason for another port.
+    if let LuaValue::UserData(known) = lua.named_registry_value(REGISTRY_KEY)? {
         if known.borrow::<Handle>()?.consumer.port().is_ours() {
             return Ok(known);
         }

@@ -44,6 +44,8 @@ mod settings;
 #[cfg(feature = "stomp")]
 pub mod stomp_peer;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod timers;
 

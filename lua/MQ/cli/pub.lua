@@ -19,7 +19,8 @@ broker tells.
   --json                prints a JSON object: {"receivers":…} (empty where the broker does not tell), or
                         {"failed":…,"sent":…}
 
-Exit codes: 0; 1 where a message could not be published; 2 for a wrong command line; 130 after Ctrl-C.
+Exit codes: 0; 1 where a message could not be published; 2 for a wrong command line; 130 after Ctrl-C (before Lua 5.4,
+while it waits for input, after the second one).
 ]]
 
 local function publish(mq, pattern, data, json, opt)

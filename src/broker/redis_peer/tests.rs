@@ -1,22 +1,14 @@
 //! Connections of one broker, without I/O: what each is told, byte for byte as Redis 7.0 says it.
 
-use crate::broker::{Bell, Broker, Flow, Peer, Protocol, Settings, PLENTY};
+use crate::broker::testing::{accept, Rung};
+use crate::broker::{Broker, Flow, Peer, Protocol, Settings, PLENTY};
 use crate::codec::resp::encode_command;
 use crate::error::{Code, Error};
 use bytes::BytesMut;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Instant;
-
-#[derive(Default)]
-struct Rung(AtomicBool);
-
-impl Bell for Rung {
-    fn ring(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 struct Wire {
     peer: Box<dyn Peer>,
@@ -28,10 +20,9 @@ struct Wire {
 
 impl Wire {
     fn new(broker: &Arc<Broker>) -> Self {
-        let rung = Arc::<Rung>::default();
-        let bell: Weak<dyn Bell> = Arc::<Rung>::downgrade(&rung);
+        let (peer, rung) = accept(broker, Protocol::Redis);
         let mut wire = Wire {
-            peer: broker.accept(Protocol::Redis, "1.2.3.4:5", "1.2.3.4:6379", bell),
+            peer,
             rung,
             input: BytesMut::new(),
             flow: Flow::default(),
@@ -365,7 +356,7 @@ fn clients_see_each_other() {
         .collect();
     assert_eq!(lines.len(), 2, "{list}");
     assert!(lines[0].starts_with(
-        "id=1 addr=1.2.3.4:5 laddr=1.2.3.4:6379 name= age=0 idle=0 flags=N db=0 sub=0 psub=0"
+        "id=1 addr=1.2.3.4:5 laddr=1.2.3.4:6 name= age=0 idle=0 flags=N db=0 sub=0 psub=0"
     ));
     assert!(lines[0].ends_with("cmd=client|list user=default resp=2"));
     assert!(lines[1].ends_with("name=second age=0 idle=0 flags=P db=3 sub=1 psub=2 multi=-1 cmd=subscribe user=default resp=3"));

@@ -11,6 +11,7 @@ mod sharing;
 mod subscribing;
 mod wills;
 
+use crate::broker::testing::{accept, Rung};
 use crate::broker::{Bell, Broker, Flow, Peer, Protocol, Settings};
 use crate::codec::mqtt::{
     Ack, AckKind, Connect, Decoder, Disconnect, Filter, Packet, Properties, PropertyId,
@@ -18,18 +19,9 @@ use crate::codec::mqtt::{
 };
 use crate::error::{Code, Error};
 use bytes::{Buf, BytesMut};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-
-#[derive(Default)]
-struct Rung(AtomicBool);
-
-impl Bell for Rung {
-    fn ring(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// A broker and its clock.
 struct World {
@@ -127,10 +119,9 @@ struct Wire {
 
 impl Wire {
     fn new(broker: &Arc<Broker>, now: Instant) -> Self {
-        let rung = Arc::<Rung>::default();
-        let bell: Weak<dyn Bell> = Arc::<Rung>::downgrade(&rung);
+        let (peer, rung) = accept(broker, Protocol::Mqtt);
         let mut wire = Wire {
-            peer: broker.accept(Protocol::Mqtt, "1.2.3.4:5", "1.2.3.4:1883", bell),
+            peer,
             rung,
             input: BytesMut::new(),
             flow: Flow::default(),

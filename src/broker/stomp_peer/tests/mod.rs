@@ -6,21 +6,13 @@ mod hostile;
 mod queues;
 mod transactions;
 
+use crate::broker::testing::{accept, Rung};
 use crate::broker::{Bell, Broker, Flow, Peer, Protocol, Settings};
 use crate::error::{Code, Error};
 use bytes::BytesMut;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-
-#[derive(Default)]
-struct Rung(AtomicBool);
-
-impl Bell for Rung {
-    fn ring(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 struct Wire {
     peer: Box<dyn Peer>,
@@ -33,10 +25,9 @@ struct Wire {
 impl Wire {
     /// Before CONNECT.
     fn bare(broker: &Arc<Broker>) -> Self {
-        let rung = Arc::<Rung>::default();
-        let bell: Weak<dyn Bell> = Arc::<Rung>::downgrade(&rung);
+        let (peer, rung) = accept(broker, Protocol::Stomp);
         let mut wire = Wire {
-            peer: broker.accept(Protocol::Stomp, "1.2.3.4:5", "1.2.3.4:61613", bell),
+            peer,
             rung,
             input: BytesMut::new(),
             flow: Flow::default(),

@@ -148,7 +148,7 @@ define("BW", function()
   local function side(own)
     return embedded(function(ports, process)
       return with_crowd(ports, process, 10, own, function(bytes)
-        local count = 1000000
+        local count = 5000000
         local load = runner.peer("mqtt_load", ports.mqtt, "bench/no/body", count, SIZE, 1)
         return { bytes = bytes / (10 * own), rate = count / runner.results(load).seconds }
       end)

@@ -240,14 +240,7 @@ describe("mq run --broker,", function()
   local give_back, taken
 
   setup(function()
-    give_back = helper.standard_ports()
-    for _, port in pairs(PORTS) do
-      local fd = sys.connect("127.0.0.1", port, 1)
-      if fd then
-        sys.close(fd)
-        taken = port
-      end
-    end
+    give_back, taken = helper.standard_ports(PORTS.redis, PORTS.mqtt, PORTS.stomp)
   end)
   after_each(helper.stop_all)   -- one that a failure leaves would have the ports of the next
   teardown(function() give_back() end)

@@ -264,13 +264,26 @@ function helper.start(argv, options)
   return keep(Process.start(argv, options))
 end
 
--- Waits until no other run of the specs uses the standard ports -> a function that gives them back. Two interpreters
--- may be tested at once, and some scripts look for their server where everybody does.
-function helper.standard_ports()
+-- Waits until no other run of the specs uses the standard ports -> a function that gives them back; and the one among
+-- those given that somebody else listens on. Two interpreters may be tested at once, and some scripts look for their
+-- server where everybody does.
+function helper.standard_ports(...)
   local holder = Process.start { "sh", "-c", 'exec 9>>"$0-$(id -u)" && flock 9 && echo locked && exec cat',
     (os.getenv("TMPDIR") or "/tmp") .. "/mq-standard-ports" }
   holder:expect("^locked\n$", 120)
-  return function() holder:stop() end
+  local taken
+  for _, port in ipairs { ... } do
+    -- what the other run had there may be about to end
+    local free = pcall(helper.eventually, function()
+      local fd = sys.connect("127.0.0.1", port, 1)
+      if fd then
+        sys.close(fd)
+      end
+      return not fd
+    end, 5)
+    taken = taken or (not free and port or nil)
+  end
+  return function() holder:stop() end, taken
 end
 
 -- Runs any program to its end -> exit code, stdout, stderr.

@@ -268,8 +268,9 @@ end
 -- those given that somebody else listens on. Two interpreters may be tested at once, and some scripts look for their
 -- server where everybody does.
 function helper.standard_ports(...)
-  local holder = Process.start { "sh", "-c", 'exec 9>>"$0-$(id -u)" && flock 9 && echo locked && exec cat',
-    (os.getenv("TMPDIR") or "/tmp") .. "/mq-standard-ports" }
+  -- the pipe keeps `cat`, and so the lock, until the holder is stopped or this process ends
+  local holder = Process.start({ "sh", "-c", 'exec 9>>"$0-$(id -u)" && flock 9 && echo locked && exec cat',
+    (os.getenv("TMPDIR") or "/tmp") .. "/mq-standard-ports" }, { stdin = true })
   holder:expect("^locked\n$", 120)
   local taken
   for _, port in ipairs { ... } do

@@ -59,56 +59,52 @@ local function define(name, bench, ...)
   end
 end
 
+-- The numbers of side(port) on one of the brokers beside it, and on an embedded one.
+local function beside(peer, port, protocol, side)
+  return { [peer] = side(port), ours = embedded(function(ports) return side(ports[protocol]) end) }
+end
+
 -- ---- Redis --------------------------------------------------------------------------------------
 
 define("BR", function()
-  local function side(port)
+  return beside("redis", redis.port, "redis", function(port)
     return redis_suite.benchmark(port, 50, 500000, 50)
-  end
-  return { redis = side(redis.port), ours = embedded(function(ports) return side(ports.redis) end) }
+  end)
 end, { value = "rate", unit = "redis-benchmark -P 50 PUBLISH: commands/s", peer = "redis", at_least = 0.8 })
 
 -- ---- MQTT ---------------------------------------------------------------------------------------
 
--- One message to so many subscribers of QoS 0.
-local function fan_out(subscribers, messages)
-  local function side(port)
-    local crowd = runner.ready(runner.peer("mqtt_crowd", port, subscribers, messages, 0, "bench/+/fan", 0))
-    runner.results(runner.peer("mqtt_load", port, "bench/x/fan", messages, SIZE, 0))
-    return { rate = subscribers * messages / runner.results(crowd).seconds }
-  end
+-- Messages to so many subscribers each.
+local function delivered(subscribers, messages, qos)
   return function()
-    return { mosquitto = side(mosquitto.port), ours = embedded(function(ports) return side(ports.mqtt) end) }
+    return beside("mosquitto", mosquitto.port, "mqtt", function(port)
+      local crowd = runner.ready(runner.peer("mqtt_crowd", port, subscribers, messages, qos, "bench/+/out", 0))
+      runner.results(runner.peer("mqtt_load", port, "bench/x/out", messages, SIZE, qos))
+      return { rate = subscribers * messages / runner.results(crowd).seconds }
+    end)
   end
 end
 
-define("BF1", fan_out(1, 300000), {
+define("BF1", delivered(1, 300000, 0), {
   value = "rate", unit = "MQTT, QoS 0 to 1 subscriber: deliveries/s", peer = "mosquitto", at_least = 1,
 })
-define("BF10", fan_out(10, 50000), {
+define("BF10", delivered(10, 50000, 0), {
   value = "rate", unit = "MQTT, QoS 0 to 10 subscribers: deliveries/s", peer = "mosquitto", at_least = 1,
 })
-define("BF1000", fan_out(1000, 500), {
+define("BF1000", delivered(1000, 500, 0), {
   value = "rate", unit = "MQTT, QoS 0 to 1,000 subscribers: deliveries/s", peer = "mosquitto", at_least = 1,
 })
 
 define("BI1", function()
   local count = 300000
-  local function side(port)
+  return beside("mosquitto", mosquitto.port, "mqtt", function(port)
     return { rate = count / runner.results(runner.peer("mqtt_load", port, "bench/in", count, SIZE, 1)).seconds }
-  end
-  return { mosquitto = side(mosquitto.port), ours = embedded(function(ports) return side(ports.mqtt) end) }
+  end)
 end, { value = "rate", unit = "MQTT, QoS 1 in: messages/s", peer = "mosquitto", at_least = 1 })
 
-define("BO1", function()
-  local count = 100000
-  local function side(port)
-    local crowd = runner.ready(runner.peer("mqtt_crowd", port, 1, count, 1, "bench/+/out", 0))
-    runner.results(runner.peer("mqtt_load", port, "bench/x/out", count, SIZE, 1))
-    return { rate = count / runner.results(crowd).seconds }
-  end
-  return { mosquitto = side(mosquitto.port), ours = embedded(function(ports) return side(ports.mqtt) end) }
-end, { value = "rate", unit = "MQTT, QoS 1 in and out: messages/s", peer = "mosquitto", at_least = 1 })
+define("BO1", delivered(1, 100000, 1), {
+  value = "rate", unit = "MQTT, QoS 1 in and out: messages/s", peer = "mosquitto", at_least = 1,
+})
 
 local function resident_bytes(process)
   for line in io.lines("/proc/" .. process.pid .. "/status") do
@@ -163,14 +159,10 @@ suite.peer_names.few = "MQ, among 1,000"
 
 define("BS", function()
   local count = 200000
-  local function side(port)
+  return beside("rabbitmq", rabbitmq.stomp_port, "stomp", function(port)
     local publisher = runner.peer("stomp_publish", port, "/topic/bench.out", count, SIZE, 0, 1000)
     return { rate = count / runner.results(publisher).seconds }
-  end
-  return {
-    rabbitmq = side(rabbitmq.stomp_port),
-    ours = embedded(function(ports) return side(ports.stomp) end),
-  }
+  end)
 end, { value = "rate", unit = "STOMP sends/s", peer = "rabbitmq", at_least = 5 })
 
 return suite

@@ -368,7 +368,8 @@ describe("MQ in nginx's workers", function()
   it("a worker that is told to end lets requests finish, closes its clients and ends", function()
     start(subscribe, {}, slow, serving, location("/late", [[
       ngx.shared.seen:incr("begun", 1, 0)
-      ngx.sleep(1.5)   -- by now the clients are closed
+      local last = ngx.now() + 10
+      repeat ngx.sleep(0.02) until mq:stats().state == "closed" or ngx.now() > last
       local late = MQ.connect(os.getenv "MQ_URL")
       ngx.say(tostring(select(3, mq:emit("ngx/x", "x"))), tostring(late:emit("ngx/x", "x")))
     ]]))

@@ -44,9 +44,8 @@ local function unknown_flag(flags, name)
 end
 
 --- Reads arguments. `flags`: "--name" → true, or a function (text → value; or nil and what it expects) where a value
--- follows. What does not
--- begin with "-" is positional, and so is everything after "--" and, with `stop`, after the first positional one.
--- Returns the flags that were given and a list of the others; or nil and what is wrong, for main.
+-- follows. What does not begin with "-" is positional, and so is everything after "--" and, with `stop`, after the
+-- first positional one. Returns the flags that were given and a list of the others; or nil and what is wrong, for main.
 function cli.parse(arguments, flags, stop)
   local given, rest = {}, {}
   local index = 1
@@ -184,39 +183,23 @@ function cli.write(...)
   end
 end
 
--- Closes every client, each at most so many seconds; or, which `serves`, every broker.
-local function close_those(serves, seconds)
+--- Closes every client, each at most so many seconds, then every broker: it may be theirs.
+function cli.close_all(seconds)
   local dispatch = require("MQ.dispatch").opened()
   if not dispatch then
     return
   end
   local loop = require("MQ.loop").current()
-  local left = 0
-  local function ended()
-    left = left - 1
+  for _, serves in ipairs { false, true } do
+    local are_closed = require("MQ.closing").begin(dispatch, loop, serves, seconds)
+    local late = false
+    loop.after(seconds + 1, function()
+      late = true
+    end)
+    pcall(loop.run_until, function()
+      return late or are_closed()
+    end)
   end
-  for _, client in ipairs(dispatch.clients()) do
-    if (rawget(client, "serves") or false) == serves then
-      left = left + 1
-      loop.guard(ended, function()
-        client:close(seconds)
-        ended()
-      end)
-    end
-  end
-  local late = false
-  loop.after(seconds + 1, function()
-    late = true
-  end)
-  pcall(loop.run_until, function()
-    return left == 0 or late
-  end)
-end
-
---- Closes every client, each at most so many seconds, then every broker: it may be theirs.
-function cli.close_all(seconds)
-  close_those(false, seconds)
-  close_those(true, seconds)
 end
 
 -- Runs the loop until `exit.code` is there or nothing is left to do, and closes every client. Returns the exit code.

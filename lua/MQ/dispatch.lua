@@ -566,7 +566,7 @@ local function open(port)
     return outstanding > 0
   end
 
-  state.close = closing(dispatch, loop)
+  state.close = closing.of(dispatch, loop)
   state.running = loop_state
 
   dispatch.stop = loop.watch(port:fd(), wake, state)

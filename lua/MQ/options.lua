@@ -327,12 +327,12 @@ function options.nearest(specs, name)
   return nearest, least
 end
 
--- What other libraries, and the protocols themselves, call our options; of several, the first that there is.
+-- What other libraries, and the protocols themselves, call our options.
 local elsewhere = {
-  login = { "username" }, user = { "username" }, passcode = { "password" }, pass = { "password" },
-  server = { "host" }, address = { "host" }, ssl = { "tls" }, database = { "db" },
-  clean_session = { "clean" }, clean_start = { "clean" }, clientid = { "client_id" }, id = { "client_id" },
-  headers = { "header" }, persistent = { "header" }, priority = { "header" }, expires = { "header" },
+  login = "username", user = "username", passcode = "password", pass = "password",
+  server = "host", address = "host", ssl = "tls", database = "db",
+  clean_session = "clean", clean_start = "clean", clientid = "client_id", id = "client_id",
+  headers = "header", persistent = "header", priority = "header", expires = "header",
 }
 
 local function unknown(specs, name)
@@ -343,12 +343,10 @@ local function unknown(specs, name)
   if not nearest then
     return ("unknown option %s: none are taken here"):format(quote(name))
   end
-  for _, ours in ipairs(elsewhere[name:lower()] or {}) do
-    if specs[ours] and edits >= 1 then
-      return ("unknown option %s; did you mean %q?"):format(quote(name), ours)
-    end
-  end
-  if edits > math.max(2, #name / 2) and name:sub(1, #nearest) ~= nearest then
+  local ours = elsewhere[name:lower()]
+  if ours and specs[ours] then
+    nearest = ours
+  elseif edits > math.max(2, #name / 2) and name:sub(1, #nearest) ~= nearest then
     local names = {}
     for known in pairs(specs) do
       names[#names + 1] = known

@@ -57,6 +57,7 @@ pub use settings::Settings;
 pub use timers::TimerId;
 
 use crate::session::Session;
+use bytes::BytesMut;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -65,6 +66,9 @@ use timers::Timers;
 
 /// A peer whose out-buffer holds so many bytes reads on only when they are written.
 pub const PLENTY: usize = 64 * 1024;
+
+/// A peer's out-buffer that grew beyond this is given back once what it held is passed on.
+const KEEP: usize = 16 * 1024;
 
 /// What a peer says of itself with each call: its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -428,6 +432,18 @@ impl Broker {
     /// The observer wants to hear of this from now on.
     pub fn observe(&self, what: Happening) {
         self.observed.fetch_or(what.bit(), Ordering::Relaxed);
+    }
+}
+
+/// Moves what a peer has to say to the connection's out-buffer; its own is given back where it grew beyond [`KEEP`].
+fn pass_on(own: &mut BytesMut, out: &mut BytesMut) {
+    if out.is_empty() {
+        std::mem::swap(out, own);
+        if own.capacity() > KEEP {
+            *own = BytesMut::new();
+        }
+    } else {
+        out.unsplit(own.split());
     }
 }
 

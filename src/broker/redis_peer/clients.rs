@@ -3,12 +3,12 @@
 use super::commands::{is, number, shown};
 use super::table::COMMANDS;
 use super::Client;
-use crate::broker::{Bell, Caller};
+use crate::broker::{lock, Bell, Caller};
 use crate::codec::resp::{reply, Arguments, Version};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Instant;
 
 /// What the broker has for Redis alone.
@@ -111,7 +111,7 @@ impl Card {
 
     /// Not to be held across a call of anything of another connection.
     pub(super) fn details(&self) -> MutexGuard<'_, Details> {
-        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.details)
     }
 
     pub(super) fn is_killed(&self) -> bool {
@@ -160,7 +160,7 @@ impl Card {
 
 impl Service {
     fn clients(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Card>>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.clients)
     }
 
     pub(super) fn enter(&self, card: &Arc<Card>) {

@@ -12,7 +12,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use super::{Caller, Flow, Happening, PLENTY};
+use super::{pass_on, Caller, Flow, Happening, PLENTY};
 use crate::codec::resp::{reply, CommandDecoder, CommandError, Version};
 use crate::error::{Code, Error};
 use crate::session::Session;
@@ -25,9 +25,6 @@ use subscriptions::Subscriptions;
 
 /// Bytes written to a connection at a time.
 const CHUNK: usize = 128 * 1024;
-
-/// An out-buffer that grew beyond this is given back.
-const KEEP: usize = 16 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -156,14 +153,7 @@ impl Session for RedisPeer {
 
     fn poll_transmit(&mut self, _: Instant, out: &mut BytesMut, flow: &mut Flow) {
         let client = &mut self.client;
-        if out.is_empty() {
-            std::mem::swap(out, &mut client.out);
-            if client.out.capacity() > KEEP {
-                client.out = BytesMut::new();
-            }
-        } else {
-            out.unsplit(client.out.split());
-        }
+        pass_on(&mut client.out, out);
         flow.full = false;
         if !client.leaving {
             client.drain(out, CHUNK);

@@ -16,7 +16,7 @@ mod tests;
 mod timers;
 mod transacting;
 
-use super::{Caller, Flow, Happening, Settings, PLENTY};
+use super::{pass_on, Caller, Flow, Happening, Settings, PLENTY};
 use crate::codec::stomp::{Body, Command, Decoder, Event, Frame, FrameBuilder, Limits};
 use crate::codec::stomp::{Role, Version};
 use crate::error::{Code, Error};
@@ -28,9 +28,6 @@ use std::time::Instant;
 use subscribing::Subscriptions;
 use timers::Clock;
 use transacting::Transactions;
-
-/// An out-buffer that grew beyond this is given back.
-const KEEP: usize = 16 * 1024;
 
 /// What a client may send before it is let in: a CONNECT, with a token for a password.
 const STRANGER: Limits = Limits {
@@ -298,14 +295,7 @@ impl Session for StompPeer {
     fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut, flow: &mut Flow) {
         let client = &mut self.client;
         let before = out.len();
-        if out.is_empty() {
-            std::mem::swap(out, &mut client.out);
-            if client.out.capacity() > KEEP {
-                client.out = BytesMut::new();
-            }
-        } else {
-            out.unsplit(client.out.split());
-        }
+        pass_on(&mut client.out, out);
         flow.full = false;
         client.transmit_messages(now, out);
         if let (true, Some(clock)) = (out.len() > before, &mut client.clock) {

@@ -106,7 +106,8 @@ impl Options {
     }
 
     /// The bounds of what the broker may send. It has taken these headers from others: whoever does not read them gets
-    /// the same message on each connection, so only `max_packet`, which users can raise, bounds what they hold.
+    /// the same message on each connection, so what they hold is bounded by `max_packet` alone, which users can raise; and
+    /// their number by more than anybody sends.
     pub(super) fn limits(&self) -> Limits {
         Limits {
             max_headers: 10_000,

@@ -107,7 +107,7 @@ impl Stomp {
                 cause.text
             );
             self.accuse(&Error::new(Code::Refused, text), events);
-            // Where nobody was found yet, the next connection waits as long as after any other end.
+            // That is a guess, and it may be the network after all: the next connection waits as after any other end.
             self.made_up = false;
         }
         if is_hopeless {

@@ -1,4 +1,5 @@
--- MO: posts, then one flush.  mqtt_post.lua PORT TOPIC COUNT SIZE QOS IN_FLIGHT
+-- MO: posts, then one flush; to QoS 0 a message of QoS 1 is added, whose answer says that the broker is through, too.
+-- mqtt_post.lua PORT TOPIC COUNT SIZE QOS IN_FLIGHT
 
 local MQ = require "MQ.mqtt"
 local now = require("MQ.core").now
@@ -15,5 +16,8 @@ for _ = 1, count do
   assert(mq:post(topic, payload))
 end
 assert(mq:flush(120))
+if qos == 0 then
+  assert(mq:emit(topic, payload, { qos = 1 }))
+end
 print(("seconds %.9f\ncpu %.9f"):format(now() - from, os.clock() - cpu_from))
 mq:close()

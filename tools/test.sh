@@ -14,7 +14,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 finish() {
-    [ ${#failures[@]} = 0 ] || printf 'FAILED: %s\n' "${failures[@]}"
+    [ ${#failures[@]} = 0 ] || printf '%s\n' "${failures[@]}"
     rm -rf "$scratch"
     say "$passed passed, $failed failed"
     [ $failed = 0 ]
@@ -37,9 +37,15 @@ judge() {
     failed=$((failed + bad))
     say "== $name: $good passed, $bad failed, $4 s"
     if [ $bad != 0 ] || [ "$code" != 0 ]; then
-        failures+=("$name")
+        failures+=("FAILED: $name")
+        mapfile -t -O ${#failures[@]} failures < <(culprits "$log")
         return 1
     fi
+}
+
+# The tests that failed, and what they said first: the last lines are often all that is kept of a run.
+culprits() {
+    { grep -a -A 2 -E '^(Failure|Error) (→|->) |^---- .* ----$' "$1" || true; } | head -30 | sed 's/^/    /'
 }
 
 # step NAME COMMAND…: runs it, and judges.

@@ -1,6 +1,6 @@
 //! Holds back what the peer's last answers allow to be sent, so that more of it leaves at once: a
 //! system call for each would cost more than all the rest. Only in a rush of messages, as long as
-//! the peer has half of the window to work on, and for a millisecond. Knows no protocol.
+//! the peer has a third of the window to work on, and for a millisecond. Knows no protocol.
 
 use crate::session::Patience;
 use std::time::{Duration, Instant};
@@ -14,8 +14,12 @@ const RUSH: usize = 256;
 /// In a smaller window there is nothing to gather.
 const SMALLEST: usize = 8;
 
-/// So many times in a row in vain, and a connection is not gathered for any more.
+/// So many times in a row in vain, and the connection rests from it: its peer keeps its answers back until it has got
+/// what is held (Nagle's algorithm), or is too far away.
 const FUTILE: u8 = 3;
+
+/// Then it is tried again, once: the peer may only have been kept from its work.
+const REST: Duration = Duration::from_secs(1);
 
 /// What is under way, and how much may be.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +32,22 @@ pub(super) struct Traffic {
     pub(super) queued: usize,
 }
 
+impl Traffic {
+    /// So many are worth a system call; what is left of the window keeps the peer busy until they are there. A larger
+    /// part saves more calls, but lets the peer idle.
+    fn enough(self) -> usize {
+        self.window * 2 / 3
+    }
+}
+
 /// See the module. One for each connection.
 #[derive(Debug, Default)]
 pub(super) struct Gather {
     until: Option<Instant>,
     /// How many times in a row it was in vain.
     futile: u8,
+    /// Nothing is held back before.
+    rests_until: Option<Instant>,
 }
 
 impl Gather {
@@ -57,7 +71,7 @@ impl Gather {
             return Patience::None;
         }
         // Until so many have come that the next messages leave.
-        let missing = (traffic.window / 2).saturating_sub(traffic.held).max(1);
+        let missing = traffic.enough().saturating_sub(traffic.held).max(1);
         Patience::Bytes((missing * answer) as u16)
     }
 
@@ -69,19 +83,99 @@ impl Gather {
         traffic: Traffic,
     ) -> bool {
         self.until = None;
+        if self.rests_until.take_if(|at| *at <= now).is_some() {
+            self.futile = FUTILE - 1;
+        }
         if traffic.held == 0 || !self.is_rush(traffic) {
             return false;
         }
         let until = last_sent + LONGEST;
-        if traffic.held < traffic.window / 2 && now < until {
+        if traffic.held >= traffic.enough() {
+            self.futile = 0;
+            return false;
+        }
+        if now < until {
             self.until = Some(until);
             return true;
         }
-        // A peer that keeps its answers back (Nagle's algorithm) waits for what is held.
-        self.futile = match now < until {
-            true => 0,
-            false => self.futile + 1,
-        };
+        self.futile += 1;
+        if self.futile >= FUTILE {
+            self.rests_until = Some(now + REST);
+        }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUSY: Traffic = Traffic {
+        window: 20,
+        held: 0,
+        queued: 1000,
+    };
+
+    fn held(held: usize) -> Traffic {
+        Traffic { held, ..BUSY }
+    }
+
+    fn milliseconds(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    /// Lets one millisecond pass in vain after another until it gives up; when that was.
+    fn given_up(gather: &mut Gather, mut now: Instant) -> Instant {
+        for _ in 0..FUTILE {
+            assert!(gather.holds_back(now, now, held(1)));
+            let sent = now;
+            now += LONGEST;
+            assert!(!gather.holds_back(now, sent, held(1)));
+        }
+        assert!(!gather.is_rush(BUSY));
+        now
+    }
+
+    #[test]
+    fn holds_back_until_two_thirds_of_the_window_are_free_or_the_time_is_over() {
+        let (mut gather, now) = (Gather::default(), Instant::now());
+        assert!(gather.holds_back(now, now, held(12)));
+        assert_eq!(gather.deadline(), Some(now + LONGEST));
+        assert!(!gather.holds_back(now, now, held(13)));
+        assert_eq!(gather.deadline(), None);
+        assert!(!gather.holds_back(now + LONGEST, now, held(12)));
+        let calm = Traffic {
+            queued: 19,
+            ..held(9)
+        };
+        assert!(!gather.holds_back(now, now, calm));
+    }
+
+    #[test]
+    fn a_peer_that_waits_for_what_is_held_is_left_alone_for_a_second() {
+        let mut gather = Gather::default();
+        let now = given_up(&mut gather, Instant::now());
+        assert!(!gather.holds_back(now + milliseconds(999), now, held(1)));
+        // one more time in vain is enough
+        let again = now + REST;
+        assert!(gather.holds_back(again, again, held(1)));
+        assert!(!gather.holds_back(again + LONGEST, again, held(1)));
+        assert!(!gather.is_rush(BUSY));
+        // and one that is not makes it a good peer again
+        let again = again + LONGEST + REST;
+        assert!(!gather.holds_back(again, again, held(13)));
+        assert!(gather.is_rush(BUSY));
+        given_up(&mut gather, again);
+    }
+
+    #[test]
+    fn that_we_come_late_ourselves_is_not_held_against_the_peer() {
+        let (mut gather, mut now) = (Gather::default(), Instant::now());
+        for _ in 0..10 {
+            let sent = now;
+            now += milliseconds(5);
+            assert!(!gather.holds_back(now, sent, held(20)));
+            assert!(gather.is_rush(BUSY));
+        }
     }
 }

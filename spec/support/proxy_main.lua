@@ -7,6 +7,7 @@ local sys = require "spec_sys"
 
 local target = tonumber(arg[1])
 local listener, port = assert(sys.listen(tonumber(arg[2])))
+local reserved                 -- keeps the port while nothing listens
 local pairs_of = {}            -- fd -> the other side's fd
 local pending = {}             -- fd -> list of {due, data} still to be written to fd
 local watched = {}             -- a client's fd -> the function that is shown what it sends
@@ -53,16 +54,20 @@ function commands.stall() stalled = true end
 
 function commands.resume() stalled = false end
 
--- Nothing listens any more; connections that exist live on.
+-- Nothing listens any more; connections that exist live on. The port stays ours: it may be another's broker else that
+-- answers.
 function commands.refuse()
   if listener then
     sys.close(listener)
-    listener = nil
+    listener, reserved = nil, assert(sys.listen(port, "127.0.0.1", -1))
   end
 end
 
 function commands.accept()
-  listener = listener or assert(sys.listen(port))
+  if not listener then
+    sys.close(reserved)
+    listener, reserved = assert(sys.listen(port)), nil
+  end
 end
 
 -- Everything takes this much longer, in each direction.

@@ -413,17 +413,20 @@ static int close_failed(lua_State *L, int fd) {
     return failed(L);
 }
 
-/* listen([port [, host [, backlog]]]) -> fd, port */
+/* listen([port [, host [, backlog]]]) -> fd, port; backlog < 0: whoever connects is refused, and nobody else gets the
+ * port */
 static int sys_listen(lua_State *L) {
     union address a;
     socklen_t size =
         address_of(&a, luaL_optstring(L, 2, "127.0.0.1"), (int)luaL_optinteger(L, 1, 0));
-    int one = 1, fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int backlog = (int)luaL_optinteger(L, 3, 128);
+    int one = 1, none = 0, fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return failed(L);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(fd, &a.any, size) || listen(fd, (int)luaL_optinteger(L, 3, 128)) ||
-        getsockname(fd, &a.any, &size))
+    if (bind(fd, &a.any, size) || (backlog >= 0 && listen(fd, backlog)) || getsockname(fd, &a.any, &size))
         return close_failed(L, fd);
+    /* two that do not listen would share it */
+    if (backlog < 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &none, sizeof none);
     lua_pushinteger(L, fd);
     lua_pushinteger(L, a.any.sa_family == AF_INET6 ? ntohs(a.v6.sin6_port) : ntohs(a.v4.sin_port));
     return 2;

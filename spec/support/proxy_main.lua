@@ -54,8 +54,8 @@ function commands.stall() stalled = true end
 
 function commands.resume() stalled = false end
 
--- Nothing listens any more; connections that exist live on. The port stays ours: it may be another's broker else that
--- answers.
+-- Nothing listens any more; connections that exist live on. The port stays ours: else somebody else's broker might
+-- answer there.
 function commands.refuse()
   if listener then
     sys.close(listener)

@@ -58,7 +58,7 @@ impl Gather {
 
     /// More waits than the peer takes at a time.
     pub(super) fn is_rush(&self, traffic: Traffic) -> bool {
-        self.futile < FUTILE && traffic.window >= SMALLEST && traffic.queued >= traffic.window
+        self.rests_until.is_none() && traffic.window >= SMALLEST && traffic.queued >= traffic.window
     }
 
     /// How late answers may be read that nobody waits for: `sent` messages await one each, of
@@ -83,9 +83,7 @@ impl Gather {
         traffic: Traffic,
     ) -> bool {
         self.until = None;
-        if self.rests_until.take_if(|at| *at <= now).is_some() {
-            self.futile = FUTILE - 1;
-        }
+        self.rests_until = self.rests_until.filter(|at| *at > now);
         if traffic.held == 0 || !self.is_rush(traffic) {
             return false;
         }
@@ -98,10 +96,8 @@ impl Gather {
             self.until = Some(until);
             return true;
         }
-        self.futile += 1;
-        if self.futile >= FUTILE {
-            self.rests_until = Some(now + REST);
-        }
+        self.futile = (self.futile + 1).min(FUTILE);
+        self.rests_until = (self.futile == FUTILE).then(|| now + REST);
         false
     }
 }

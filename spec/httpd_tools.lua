@@ -46,8 +46,19 @@ function tools.serve(code, options, files)
   return process
 end
 
+-- Waits until the program waits: LuaJIT's Ctrl-C ends the callback that runs.
+function tools.idle(process)
+  helper.eventually(function()
+    local file = assert(io.open(("/proc/%d/stat"):format(process.pid)))
+    local state = file:read("*a"):match("^%d+ %(.*%) (%a)")
+    file:close()
+    return state == "S"
+  end)
+end
+
 -- Ctrl-C: 130, and nothing on standard error but what is expected -> its output.
 function tools.interrupt(process, expected)
+  tools.idle(process)
   process:kill("INT")
   local code, out, err = process:wait(10)
   assert(code == 130 and (expected and err:find(expected) or err == ""), ("%s: %s"):format(code, err))

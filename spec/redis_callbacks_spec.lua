@@ -287,6 +287,33 @@ describe("MQ.redis callbacks:", function()
       assert.is_true(mq:emit("/x", ""))
     end)
 
+    -- LuaJIT raises the interpreter's Ctrl-C in whichever coroutine runs.
+    it("let an interrupt through to the program, and hear of what comes after it", function()
+      for _, pause in ipairs { false, 0.01 } do
+        local mq, got = client(server), {}
+        assert(mq:on("/interrupted", function(message)
+          got[#got + 1] = message and message.payload or "lost"
+          if message and message.payload == "1" then
+            if pause then
+              tools.sleep(pause)
+            end
+            error("main.lua:1: interrupted!", 0)
+          end
+        end))
+        local ok, err = pcall(function()
+          for number = 1, 3 do
+            assert(mq:emit("/interrupted", tostring(number)))
+          end
+          expect(got, 9)
+        end)
+        assert.same({ false, "main.lua:1: interrupted!" }, { ok, err })
+        assert.is_true(mq:emit("/interrupted", "4") ~= nil)
+        eventually(function() return got[#got] == "4" end)
+        assert.equal("1", got[1])
+        mq:close()
+      end
+    end)
+
     it("report on stderr where there is no on_error, and the program goes on", function()
       local code, out, err = helper.run_lua([[
         local MQ = require "MQ.redis"

@@ -363,8 +363,9 @@ local function open(port)
         listener.busy = false
       end
     end
-    report(listener and listener.client, traceback)
+    return traceback and report(listener and listener.client, traceback)
   end
+  loop.interrupted = died   -- a program that is told to end still hears of what it closes
 
   -- The host calls this when there is something to pull. `anew`: a worker that has been made ready will not run now.
   local function wake(anew)

@@ -30,6 +30,7 @@
 --   on_error(co, traceback, err)    where an error goes that nobody guards; may be replaced
 --   pushes = true           it has nothing that runs before the loop goes to sleep, where what is queued could be
 --                           written (port:push): that is done after each batch of messages instead
+--   interrupted(co)         put in by the dispatch: a Ctrl-C has ended co, and is about to leave run()
 --   idle_ends = true        its loop goes on as long as any coroutine is parked: those that only wait for work had
 --                           better end
 

@@ -44,6 +44,9 @@ local function new(host, soon)
   local function died(co, err)
     -- LuaJIT raises the interpreter's interrupt in whichever coroutine runs; it is meant for the program.
     if interrupted(err) then
+      if host.interrupted then
+        host.interrupted(co)
+      end
       error(err, 0)
     end
     local traceback = debug.traceback(co, tostring(err))

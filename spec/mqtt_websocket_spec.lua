@@ -8,7 +8,7 @@ local expect, inbox = tools.expect, tools.inbox
 describe("MQ.mqtt over WebSocket", helper.real_broker_only("the embedded broker does not speak WebSocket", function()
   local server
 
-  setup(function() server = helper.mosquitto { websockets = true, quiet = true } end)
+  setup(function() server = tools.mosquitto { websockets = true, quiet = true } end)
   teardown(helper.stop_all)
   after_each(tools.close_all)
 

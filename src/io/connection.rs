@@ -195,6 +195,11 @@ impl<S: Session + ?Sized> Connection<S> {
         self.patience() == Patience::Millisecond
     }
 
+    /// Nobody waits for what arrives: it is the pump's, however little it is looked at.
+    pub(super) fn is_patient(&self) -> bool {
+        self.patience() != Patience::None
+    }
+
     pub(super) fn set_patience(&self, patience: Patience) {
         let number = match patience {
             Patience::None => 0,

@@ -190,7 +190,7 @@ impl Link {
     /// The socket, for a thread that would read it itself ([`Link::serve_here`]) while it waits;
     /// None where only the pump may, nobody takes messages now, or nothing is worth a wake-up.
     pub fn socket(&self) -> Option<Arc<Plain>> {
-        if !self.has_room() || self.connection.is_unhurried() {
+        if !self.has_room() || self.connection.is_patient() {
             return None;
         }
         self.connection.writer().direct.clone()
@@ -236,7 +236,9 @@ impl Link {
                 if !out.is_empty() {
                     connection.write_out(&socket, out);
                 }
-                if step.finished || !out.is_empty() || reader.stalled {
+                // A patient session tells the pump from how many bytes on the socket counts.
+                let patient = connection.is_patient();
+                if step.finished || !out.is_empty() || reader.stalled || patient {
                     connection.signal.wake();
                 } else {
                     connection.signal.touched.store(true, Ordering::Relaxed);

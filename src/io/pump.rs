@@ -332,7 +332,7 @@ impl<H: Hub> Pump<'_, H> {
         let lease = match connection.lease() {
             Lease::None => Lease::None,
             // The Lua thread cannot wait for room to write, and does not watch what is not urgent.
-            _ if blocked || unhurried => Lease::None,
+            _ if blocked || connection.is_patient() => Lease::None,
             Lease::Wanted => {
                 connection.take_lease_used();
                 Lease::Held

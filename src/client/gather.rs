@@ -18,8 +18,9 @@ const SMALLEST: usize = 8;
 /// what is held (Nagle's algorithm), or is too far away.
 const FUTILE: u8 = 3;
 
-/// Then it is tried again, once: the peer may only have been kept from its work.
-const REST: Duration = Duration::from_secs(1);
+/// Then it is tried again, once: the peer may only have been kept from its work. This costs one that has not a hundredth
+/// of its time.
+const REST: Duration = Duration::from_millis(100);
 
 /// What is under way, and how much may be.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +35,10 @@ pub(super) struct Traffic {
 
 impl Traffic {
     /// So many are worth a system call; what is left of the window keeps the peer busy until they are there. A larger
-    /// part saves more calls, but lets the peer idle.
+    /// part saves more calls, but lets the peer idle. Where the window is 20, this is also what a peer may send of small
+    /// answers before TCP makes it wait for us to acknowledge them (RFC 6928, section 2: ten segments).
     fn enough(self) -> usize {
-        self.window * 2 / 3
+        self.window / 2
     }
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Gather {
     futile: u8,
     /// Nothing is held back before.
     rests_until: Option<Instant>,
+    /// Bytes of the last answer.
+    answer: usize,
 }
 
 impl Gather {
@@ -61,9 +65,13 @@ impl Gather {
         self.rests_until.is_none() && traffic.window >= SMALLEST && traffic.queued >= traffic.window
     }
 
-    /// How late answers may be read that nobody waits for: `sent` messages await one each, of
-    /// `answer` bytes or more.
-    pub(super) fn patience(&self, traffic: Traffic, sent: usize, answer: usize) -> Patience {
+    /// An answer of so many bytes has come: the next ones will be about as long.
+    pub(super) fn note_answer(&mut self, bytes: usize) {
+        self.answer = bytes;
+    }
+
+    /// How late answers may be read that nobody waits for: `sent` messages await one each.
+    pub(super) fn patience(&self, traffic: Traffic, sent: usize) -> Patience {
         if sent >= RUSH {
             return Patience::Millisecond;
         }
@@ -72,7 +80,8 @@ impl Gather {
         }
         // Until so many have come that the next messages leave.
         let missing = traffic.enough().saturating_sub(traffic.held).max(1);
-        Patience::Bytes((missing * answer) as u16)
+        let bytes = missing.saturating_mul(self.answer.max(1));
+        Patience::Bytes(bytes.try_into().unwrap_or(u16::MAX))
     }
 
     /// Whether nothing is to be sent yet. `last_sent` is when something was.
@@ -133,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn holds_back_until_two_thirds_of_the_window_are_free_or_the_time_is_over() {
+    fn holds_back_until_half_of_the_window_is_free_or_the_time_is_over() {
         let (mut gather, now) = (Gather::default(), Instant::now());
-        assert!(gather.holds_back(now, now, held(12)));
+        assert!(gather.holds_back(now, now, held(9)));
         assert_eq!(gather.deadline(), Some(now + LONGEST));
-        assert!(!gather.holds_back(now, now, held(13)));
+        assert!(!gather.holds_back(now, now, held(10)));
         assert_eq!(gather.deadline(), None);
-        assert!(!gather.holds_back(now + LONGEST, now, held(12)));
+        assert!(!gather.holds_back(now + LONGEST, now, held(9)));
         let calm = Traffic {
             queued: 19,
             ..held(9)
@@ -148,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_waits_for_what_is_held_is_left_alone_for_a_second() {
+    fn a_peer_that_waits_for_what_is_held_is_left_alone_for_a_while() {
         let mut gather = Gather::default();
         let now = given_up(&mut gather, Instant::now());
-        assert!(!gather.holds_back(now + milliseconds(999), now, held(1)));
+        assert!(!gather.holds_back(now + REST - milliseconds(1), now, held(1)));
         // one more time in vain is enough
         let again = now + REST;
         assert!(gather.holds_back(again, again, held(1)));
@@ -159,9 +168,23 @@ mod tests {
         assert!(!gather.is_rush(BUSY));
         // and one that is not makes it a good peer again
         let again = again + LONGEST + REST;
-        assert!(!gather.holds_back(again, again, held(13)));
+        assert!(!gather.holds_back(again, again, held(10)));
         assert!(gather.is_rush(BUSY));
         given_up(&mut gather, again);
+    }
+
+    #[test]
+    fn answers_are_read_when_so_many_have_come_that_the_next_messages_leave() {
+        let mut gather = Gather::default();
+        assert_eq!(gather.patience(held(4), 16), Patience::Bytes(6), "unknown");
+        gather.note_answer(5);
+        assert_eq!(gather.patience(held(4), 16), Patience::Bytes(30));
+        assert_eq!(gather.patience(held(10), 10), Patience::Bytes(5));
+        let calm = Traffic { queued: 19, ..BUSY };
+        assert_eq!(gather.patience(calm, 20), Patience::None);
+        assert_eq!(gather.patience(BUSY, RUSH), Patience::Millisecond);
+        gather.note_answer(usize::MAX);
+        assert_eq!(gather.patience(BUSY, 20), Patience::Bytes(u16::MAX));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::client::ledger::Ledger;
 use crate::client::outbox::Outbox;
 use crate::client::sender::{Sender, Written};
 use crate::client::{earliest, told};
-use crate::codec::mqtt::{Decoder, Reason, Role, Version};
+use crate::codec::mqtt::{Decoder, Packet, Reason, Role, Version};
 use crate::error::{Code, Error};
 use crate::message::{Batch, Command, Key, Publish, Ticket, Value};
 use crate::session::{Client, Counters, Detour, Patience, Session};
@@ -156,9 +156,6 @@ enum Knows {
     Answer,
 }
 
-/// Bytes of a short acknowledgement.
-const ANSWER: usize = 4;
-
 /// Brokers that send us from one to the other are followed so far.
 const REDIRECTS: u32 = 5;
 
@@ -277,6 +274,9 @@ impl Session for Mqtt {
             }
             match self.decoder.decode(&input[at..]) {
                 Ok(Some((packet, used))) => {
+                    if matches!(packet, Packet::Ack(_)) {
+                        self.gather.note_answer(used);
+                    }
                     if let Err(error) = self.take_packet(now, packet, events) {
                         break Err(error);
                     }
@@ -438,7 +438,7 @@ impl Session for Mqtt {
             return Patience::None;
         }
         let sent_here = self.in_flight.sent_here();
-        self.gather.patience(self.traffic(), sent_here, ANSWER)
+        self.gather.patience(self.traffic(), sent_here)
     }
 
     fn finished(&self) -> bool {

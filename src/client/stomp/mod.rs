@@ -28,7 +28,7 @@ use crate::client::ledger::Ledger;
 use crate::client::outbox::Outbox;
 use crate::client::sender::{Sender, Written};
 use crate::client::{earliest, told};
-use crate::codec::stomp::{Decoder, Event, Role, Version};
+use crate::codec::stomp::{self as codec, Decoder, Event, Role, Version};
 use crate::error::{Code, Error};
 use crate::message::{Batch, Command, Key, Publish, Ticket};
 use crate::session::{Client, Counters, Detour, Patience, Session};
@@ -146,9 +146,6 @@ pub struct Stomp {
     packed: Vec<u8>,
 }
 
-/// Bytes of a short RECEIPT.
-const RECEIPT: usize = 24;
-
 /// Bytes of acknowledgements that a broker may leave unread while it goes on sending.
 const UNREAD: usize = 16 << 20;
 
@@ -245,6 +242,9 @@ impl Session for Stomp {
                 }
                 Ok(Some((Event::Frame(frame), used))) => {
                     at += used;
+                    if frame.command == codec::Command::Receipt {
+                        self.gather.note_answer(used);
+                    }
                     if let Err(error) = self.take_frame(now, &frame, events) {
                         break Err(error);
                     }
@@ -405,7 +405,7 @@ impl Session for Stomp {
             return Patience::None;
         }
         let sent_here = self.in_flight.sent_here();
-        self.gather.patience(self.traffic(), sent_here, RECEIPT)
+        self.gather.patience(self.traffic(), sent_here)
     }
 
     fn finished(&self) -> bool {

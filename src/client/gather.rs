@@ -1,6 +1,6 @@
 //! Holds back what the peer's last answers allow to be sent, so that more of it leaves at once: a
 //! system call for each would cost more than all the rest. Only in a rush of messages, as long as
-//! the peer has a third of the window to work on, and for a millisecond. Knows no protocol.
+//! the peer has half of the window to work on, and for a millisecond. Knows no protocol.
 
 use crate::session::Patience;
 use std::time::{Duration, Instant};

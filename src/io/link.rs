@@ -380,3 +380,36 @@ fn forked() -> Error {
         "this client belongs to the parent process; make a new one after fork()",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::redis::{Options, Redis};
+    use crate::message::Value;
+    use crate::session::Patience;
+    use std::io;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_lua_thread_leaves_the_socket_of_a_patient_session_to_the_pump() -> io::Result<()> {
+        let options = Options::parse(&Value::Nil).expect("the defaults are valid");
+        let bounds = Bounds {
+            queue: QueueBounds {
+                messages: 10,
+                bytes: 1000,
+            },
+            pending: 10,
+        };
+        let port = Arc::new(Port::new()?);
+        let link = Link::new(Box::new(Redis::new(options)), port, 1, bounds);
+        let (socket, _peer) = UnixStream::pair()?;
+        let socket = Arc::new(Plain::Unix(socket));
+        link.connection.reset(Some(socket));
+        assert!(link.socket().is_some());
+        for patience in [Patience::Bytes(10), Patience::Millisecond] {
+            link.connection.set_patience(patience);
+            assert!(link.socket().is_none(), "{patience:?}");
+        }
+        Ok(())
+    }
+}

@@ -34,11 +34,16 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// So many are worth a system call; what is left of the window keeps the peer busy until they are there. A larger
-    /// part saves more calls, but lets the peer idle. Where the window is 20, this is also what a peer may send of small
-    /// answers before TCP makes it wait for us to acknowledge them (RFC 6928, section 2: ten segments).
+    /// So many are worth a system call; the rest of the window keeps the peer busy until they are there.
     fn enough(self) -> usize {
-        self.window / 2
+        self.window / 4
+    }
+
+    /// So many answers are worth a wake-up, which costs a peer on the same machine as much as half a message: of those
+    /// that are due, as many as leave the peer something to do until we are awake.
+    fn worth_waking(self) -> usize {
+        let due = self.window.saturating_sub(self.held);
+        (self.window * 3 / 5).min(due).max(1)
     }
 }
 
@@ -50,8 +55,8 @@ pub(super) struct Gather {
     futile: u8,
     /// Nothing is held back before.
     rests_until: Option<Instant>,
-    /// Bytes of the last answer.
-    answer: usize,
+    /// Bytes of the shortest answer so far.
+    answer: Option<usize>,
 }
 
 impl Gather {
@@ -65,9 +70,9 @@ impl Gather {
         self.rests_until.is_none() && traffic.window >= SMALLEST && traffic.queued >= traffic.window
     }
 
-    /// An answer of so many bytes has come: the next ones will be about as long.
+    /// An answer of so many bytes has come: the next ones will be no shorter, or this costs a wake-up.
     pub(super) fn note_answer(&mut self, bytes: usize) {
-        self.answer = bytes;
+        self.answer = Some(self.answer.map_or(bytes, |shortest| shortest.min(bytes)));
     }
 
     /// How late answers may be read that nobody waits for: `sent` messages await one each.
@@ -78,9 +83,8 @@ impl Gather {
         if !self.is_rush(traffic) {
             return Patience::None;
         }
-        // Until so many have come that the next messages leave.
-        let missing = traffic.enough().saturating_sub(traffic.held).max(1);
-        let bytes = missing.saturating_mul(self.answer.max(1));
+        let shortest = self.answer.unwrap_or(1);
+        let bytes = traffic.worth_waking().saturating_mul(shortest);
         Patience::Bytes(bytes.try_into().unwrap_or(u16::MAX))
     }
 
@@ -142,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn holds_back_until_half_of_the_window_is_free_or_the_time_is_over() {
+    fn holds_back_until_a_quarter_of_the_window_is_free_or_the_time_is_over() {
         let (mut gather, now) = (Gather::default(), Instant::now());
-        assert!(gather.holds_back(now, now, held(9)));
+        assert!(gather.holds_back(now, now, held(4)));
         assert_eq!(gather.deadline(), Some(now + LONGEST));
-        assert!(!gather.holds_back(now, now, held(10)));
+        assert!(!gather.holds_back(now, now, held(5)));
         assert_eq!(gather.deadline(), None);
-        assert!(!gather.holds_back(now + LONGEST, now, held(9)));
+        assert!(!gather.holds_back(now + LONGEST, now, held(4)));
         let calm = Traffic {
             queued: 19,
             ..held(9)
@@ -168,21 +172,24 @@ mod tests {
         assert!(!gather.is_rush(BUSY));
         // and one that is not makes it a good peer again
         let again = again + LONGEST + REST;
-        assert!(!gather.holds_back(again, again, held(10)));
+        assert!(!gather.holds_back(again, again, held(5)));
         assert!(gather.is_rush(BUSY));
         given_up(&mut gather, again);
     }
 
     #[test]
-    fn answers_are_read_when_so_many_have_come_that_the_next_messages_leave() {
+    fn answers_are_read_when_most_of_those_that_are_due_have_come() {
         let mut gather = Gather::default();
-        assert_eq!(gather.patience(held(4), 16), Patience::Bytes(6), "unknown");
-        gather.note_answer(5);
-        assert_eq!(gather.patience(held(4), 16), Patience::Bytes(30));
-        assert_eq!(gather.patience(held(10), 10), Patience::Bytes(5));
+        assert_eq!(gather.patience(held(4), 16), Patience::Bytes(12), "unknown");
+        for bytes in [5, 4, 5] {
+            gather.note_answer(bytes);
+        }
+        assert_eq!(gather.patience(held(4), 16), Patience::Bytes(48));
+        assert_eq!(gather.patience(held(15), 5), Patience::Bytes(20), "all");
         let calm = Traffic { queued: 19, ..BUSY };
         assert_eq!(gather.patience(calm, 20), Patience::None);
         assert_eq!(gather.patience(BUSY, RUSH), Patience::Millisecond);
+        let mut gather = Gather::default();
         gather.note_answer(usize::MAX);
         assert_eq!(gather.patience(BUSY, 20), Patience::Bytes(u16::MAX));
     }

@@ -258,16 +258,14 @@ fn in_a_rush_messages_leave_many_at_a_time_and_none_waits_long() -> Outcome {
     pair.settle()?;
     assert_eq!(pair.log().len(), 9);
     pair.forget();
-    for packet_id in 1..=3 {
-        pair.hears(&ack(AckKind::PubAck, packet_id))?;
-    }
+    pair.hears(&ack(AckKind::PubAck, 1))?;
     pair.settle()?;
     assert_eq!(pair.log(), [] as [&str; 0], "the broker has enough to do");
-    pair.hears(&ack(AckKind::PubAck, 4))?;
+    pair.hears(&ack(AckKind::PubAck, 2))?;
     pair.settle()?;
-    assert_eq!(pair.log().len(), 4, "half of the window at once");
+    assert_eq!(pair.log().len(), 2, "a quarter of the window at once");
     pair.forget();
-    pair.hears(&ack(AckKind::PubAck, 5))?;
+    pair.hears(&ack(AckKind::PubAck, 3))?;
     pair.pass(Duration::from_millis(1))?.settle()?;
     assert_eq!(pair.log().len(), 1, "a millisecond is long enough");
     let next = pair.client.deadline();

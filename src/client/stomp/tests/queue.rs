@@ -230,15 +230,13 @@ fn in_a_rush_messages_leave_many_at_a_time_and_none_waits_long() -> Outcome {
     pair.settle()?;
     assert_eq!(pair.log().len(), 9);
     let receipt = |number: u64| format!("RECEIPT\nreceipt-id:{number}\n\n\0");
-    for number in 0..=2 {
-        pair.inject(receipt(number).as_bytes())?;
-    }
+    pair.inject(receipt(0).as_bytes())?;
     pair.settle()?;
     assert_eq!(pair.log(), [] as [&str; 0], "the broker has enough to do");
-    pair.inject(receipt(3).as_bytes())?;
+    pair.inject(receipt(1).as_bytes())?;
     pair.settle()?;
-    assert_eq!(pair.log().len(), 4, "half of the window at once");
-    pair.inject(receipt(4).as_bytes())?;
+    assert_eq!(pair.log().len(), 2, "a quarter of the window at once");
+    pair.inject(receipt(2).as_bytes())?;
     pair.pass(Duration::from_millis(1))?.settle()?;
     assert_eq!(pair.log().len(), 1, "a millisecond is long enough");
     Ok(())

@@ -70,7 +70,7 @@ impl Gather {
         self.rests_until.is_none() && traffic.window >= SMALLEST && traffic.queued >= traffic.window
     }
 
-    /// An answer of so many bytes has come: the next ones will be no shorter, or this costs a wake-up.
+    /// An answer of so many bytes has come: a longer one costs a wake-up, a shorter one a millisecond at most.
     pub(super) fn note_answer(&mut self, bytes: usize) {
         self.answer = Some(self.answer.map_or(bytes, |shortest| shortest.min(bytes)));
     }

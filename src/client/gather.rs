@@ -1,6 +1,6 @@
 //! Holds back what the peer's last answers allow to be sent, so that more of it leaves at once: a
 //! system call for each would cost more than all the rest. Only in a rush of messages, as long as
-//! the peer has half of the window to work on, and for a millisecond. Knows no protocol.
+//! the peer has three quarters of the window to work on, and for a millisecond. Knows no protocol.
 
 use crate::session::Patience;
 use std::time::{Duration, Instant};
@@ -55,8 +55,8 @@ pub(super) struct Gather {
     futile: u8,
     /// Nothing is held back before.
     rests_until: Option<Instant>,
-    /// Bytes of the shortest answer so far.
-    answer: Option<usize>,
+    /// Bytes, of those so far.
+    shortest_answer: Option<usize>,
 }
 
 impl Gather {
@@ -72,7 +72,8 @@ impl Gather {
 
     /// An answer of so many bytes has come: a longer one costs a wake-up, a shorter one a millisecond at most.
     pub(super) fn note_answer(&mut self, bytes: usize) {
-        self.answer = Some(self.answer.map_or(bytes, |shortest| shortest.min(bytes)));
+        let shortest = self.shortest_answer.map_or(bytes, |known| known.min(bytes));
+        self.shortest_answer = Some(shortest);
     }
 
     /// How late answers may be read that nobody waits for: `sent` messages await one each.
@@ -83,7 +84,7 @@ impl Gather {
         if !self.is_rush(traffic) {
             return Patience::None;
         }
-        let shortest = self.answer.unwrap_or(1);
+        let shortest = self.shortest_answer.unwrap_or(1);
         let bytes = traffic.worth_waking().saturating_mul(shortest);
         Patience::Bytes(bytes.try_into().unwrap_or(u16::MAX))
     }

@@ -17,7 +17,7 @@
 use crate::error::Error;
 use crate::message::{Batch, Command, Publish};
 use bytes::BytesMut;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A state machine between the bytes of one connection and the events of its owner.
 pub trait Session: Send {
@@ -102,9 +102,14 @@ pub trait Session: Send {
 pub enum Patience {
     /// At once.
     None,
-    /// When there are so many bytes, or a millisecond has passed: nobody waits for an answer, and
-    /// the peer has something to do until then.
-    Bytes(u16),
+    /// When so much time has passed, or there are so many bytes: nobody waits for an answer, and
+    /// the peer has something to do until then. Whole microseconds, a millisecond at most.
+    Some {
+        /// So much.
+        time: Duration,
+        /// So many.
+        bytes: u16,
+    },
     /// A millisecond: nobody waits for an answer, and the peer has enough to do.
     Millisecond,
 }

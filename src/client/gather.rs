@@ -39,11 +39,20 @@ impl Traffic {
         self.window / 4
     }
 
-    /// So many answers are worth a wake-up, which costs a peer on the same machine as much as half a message: of those
-    /// that are due, as many as leave the peer something to do until we are awake.
+    /// The time of so many answers is worth a nap: it leaves the peer something to do until we are awake again, and have
+    /// sent something.
+    fn worth_a_nap(self) -> usize {
+        (self.window * 3 / 8).min(self.due()).max(1)
+    }
+
+    /// So many are worth that the peer wakes us, which costs it, on the same machine, as much as half a message: it is
+    /// quicker than it has been so far.
     fn worth_waking(self) -> usize {
-        let due = self.window.saturating_sub(self.held);
-        (self.window * 3 / 5).min(due).max(1)
+        (self.window * 4 / 5).min(self.due()).max(1)
+    }
+
+    fn due(self) -> usize {
+        self.window.saturating_sub(self.held)
     }
 }
 
@@ -57,6 +66,11 @@ pub(super) struct Gather {
     rests_until: Option<Instant>,
     /// Bytes, of those so far.
     shortest_answer: Option<usize>,
+    /// Since the last look.
+    answers: u32,
+    looked_at: Option<Instant>,
+    /// For how long the peer works on an answer, as far as is known.
+    pace: Option<Duration>,
 }
 
 impl Gather {
@@ -74,6 +88,20 @@ impl Gather {
     pub(super) fn note_answer(&mut self, bytes: usize) {
         let shortest = self.shortest_answer.map_or(bytes, |known| known.min(bytes));
         self.shortest_answer = Some(shortest);
+        self.answers += 1;
+    }
+
+    /// All answers that there are have been noted.
+    pub(super) fn note_look(&mut self, now: Instant) {
+        let answers = std::mem::take(&mut self.answers);
+        if answers == 0 {
+            return;
+        }
+        if let Some(before) = self.looked_at.replace(now) {
+            // After a pause it says little.
+            let each = (now - before).min(LONGEST) / answers;
+            self.pace = Some(self.pace.map_or(each, |pace| (pace * 7 + each) / 8));
+        }
     }
 
     /// How late answers may be read that nobody waits for: `sent` messages await one each.
@@ -86,7 +114,12 @@ impl Gather {
         }
         let shortest = self.shortest_answer.unwrap_or(1);
         let bytes = traffic.worth_waking().saturating_mul(shortest);
-        Patience::Bytes(bytes.try_into().unwrap_or(u16::MAX))
+        let answers = traffic.worth_a_nap().min(RUSH) as u32;
+        let time = self.pace.map_or(LONGEST, |pace| pace * answers);
+        Patience::Some {
+            time: time.min(LONGEST),
+            bytes: bytes.try_into().unwrap_or(u16::MAX),
+        }
     }
 
     /// Whether nothing is to be sent yet. `last_sent` is when something was.
@@ -178,21 +211,57 @@ mod tests {
         given_up(&mut gather, again);
     }
 
+    fn some(microseconds: u64, bytes: u16) -> Patience {
+        let time = Duration::from_micros(microseconds);
+        Patience::Some { time, bytes }
+    }
+
     #[test]
     fn answers_are_read_when_most_of_those_that_are_due_have_come() {
         let mut gather = Gather::default();
-        assert_eq!(gather.patience(held(4), 16), Patience::Bytes(12), "unknown");
+        let unknown = gather.patience(held(4), 16);
+        assert_eq!(unknown, some(1000, 16));
         for bytes in [5, 4, 5] {
             gather.note_answer(bytes);
         }
-        assert_eq!(gather.patience(held(4), 16), Patience::Bytes(48));
-        assert_eq!(gather.patience(held(15), 5), Patience::Bytes(20), "all");
+        assert_eq!(gather.patience(held(4), 16), some(1000, 64));
+        assert_eq!(gather.patience(held(15), 5), some(1000, 20), "all");
         let calm = Traffic { queued: 19, ..BUSY };
         assert_eq!(gather.patience(calm, 20), Patience::None);
         assert_eq!(gather.patience(BUSY, RUSH), Patience::Millisecond);
         let mut gather = Gather::default();
         gather.note_answer(usize::MAX);
-        assert_eq!(gather.patience(BUSY, 20), Patience::Bytes(u16::MAX));
+        assert_eq!(gather.patience(BUSY, 20), some(1000, u16::MAX));
+    }
+
+    #[test]
+    fn a_nap_is_as_long_as_the_peer_takes_for_a_good_part_of_the_window() {
+        let (mut gather, mut now) = (Gather::default(), Instant::now());
+        let mut look = |gather: &mut Gather, answers: u32, after: u64| {
+            now += Duration::from_micros(after);
+            for _ in 0..answers {
+                gather.note_answer(4);
+            }
+            gather.note_look(now);
+        };
+        look(&mut gather, 1, 0);
+        look(&mut gather, 0, 40);
+        look(&mut gather, 12, 80);
+        assert_eq!(gather.patience(BUSY, 20), some(70, 64), "ten each");
+        assert_eq!(gather.patience(held(16), 4), some(40, 16), "all");
+        look(&mut gather, 10, 180);
+        assert_eq!(gather.patience(BUSY, 20), some(77, 64), "a bit slower");
+        look(&mut gather, 1, 3_600_000_000);
+        let Patience::Some { time, .. } = gather.patience(BUSY, 20) else {
+            panic!("impatient")
+        };
+        assert_eq!(time.as_micros(), 942, "a pause");
+        for _ in 0..50 {
+            look(&mut gather, 10, 100);
+        }
+        assert!(
+            matches!(gather.patience(BUSY, 20), Patience::Some { time, .. } if time < Duration::from_micros(80))
+        );
     }
 
     #[test]

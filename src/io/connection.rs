@@ -186,7 +186,10 @@ impl<S: Session + ?Sized> Connection<S> {
         match self.patience.load(Ordering::Relaxed) {
             0 => Patience::None,
             u32::MAX => Patience::Millisecond,
-            bytes => Patience::Bytes(bytes as u16),
+            number => Patience::Some {
+                time: Duration::from_micros((number >> 16).into()),
+                bytes: number as u16,
+            },
         }
     }
 
@@ -203,7 +206,10 @@ impl<S: Session + ?Sized> Connection<S> {
     pub(super) fn set_patience(&self, patience: Patience) {
         let number = match patience {
             Patience::None => 0,
-            Patience::Bytes(bytes) => u32::from(bytes),
+            Patience::Some { time, bytes } => {
+                let time = time.min(LINGER).as_micros() as u32;
+                time << 16 | u32::from(bytes.max(1))
+            }
             Patience::Millisecond => u32::MAX,
         };
         self.patience.store(number, Ordering::Relaxed);

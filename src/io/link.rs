@@ -406,7 +406,11 @@ mod tests {
         let socket = Arc::new(Plain::Unix(socket));
         link.connection.reset(Some(socket));
         assert!(link.socket().is_some());
-        for patience in [Patience::Bytes(10), Patience::Millisecond] {
+        let some = Patience::Some {
+            time: Duration::from_micros(50),
+            bytes: 10,
+        };
+        for patience in [some, Patience::Millisecond] {
             link.connection.set_patience(patience);
             assert!(link.socket().is_none(), "{patience:?}");
         }

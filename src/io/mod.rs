@@ -14,6 +14,7 @@ pub mod httpd;
 pub mod link;
 #[cfg(feature = "broker")]
 pub mod listener;
+mod nap;
 pub mod port;
 mod pump;
 pub mod runtime;

@@ -1,6 +1,7 @@
 //! Carries bytes between a stream and a session until either is done. Knows no frames.
 
 use super::connection::{Attention, Hub, Lease, Reader, Writer, LINGER};
+use super::nap::Nap;
 use super::transport::{Stream, Watch, READ};
 use crate::error::Error;
 use crate::session::{Patience, Session};
@@ -51,6 +52,9 @@ struct Pump<'a, H: Hub> {
     lease_check: Option<Instant>,
     /// When to read what is too little to be told of.
     little_check: Option<Instant>,
+    /// The last such look found nothing: the peer has other things to do.
+    in_vain: bool,
+    nap: Nap,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
 }
@@ -64,6 +68,8 @@ pub(super) async fn run<H: Hub>(hub: &Arc<H>, stream: Stream) -> Ending {
         linger_until: None,
         lease_check: None,
         little_check: None,
+        in_vain: false,
+        nap: Nap::default(),
         timer: Box::pin(sleep_until(far(Instant::now()))),
         armed: None,
     };
@@ -264,11 +270,14 @@ impl<H: Hub> Pump<'_, H> {
         });
         match arrived {
             Poll::Pending => {
+                self.in_vain |= little;
                 give_buffer_back(reader);
                 Ok(0)
             }
             Poll::Ready(Ok(0)) => Err(Ending::Broken(closed(H::PEER))),
             Poll::Ready(Ok(read)) => {
+                self.little_check = None;
+                self.in_vain = false;
                 connection
                     .bytes_in
                     .fetch_add(read as u64, Ordering::Relaxed);
@@ -289,11 +298,14 @@ impl<H: Hub> Pump<'_, H> {
         let watch = self.choose_watch(now, !writer.out.is_empty());
         if let Stream::Plain(socket) = &mut self.stream {
             let (bytes, check) = match connection.patience() {
-                Patience::Bytes(bytes) => (bytes, Some(now + LINGER)),
-                _ => (1, None),
+                Patience::Some { bytes, .. } if self.in_vain => (bytes, Some(now + LINGER)),
+                Patience::Some { time, bytes } => (bytes, Some(now + time)),
+                Patience::None | Patience::Millisecond => (1, None),
             };
             socket.set_low_water(bytes);
-            self.little_check = check;
+            // What has begun goes on: this may not be the first look since the last read.
+            let begun = self.little_check.filter(|at| *at > now);
+            self.little_check = check.map(|at| begun.map_or(at, |begun| begun.min(at)));
             if socket.set_watch(watch)? && watch != Watch::Nothing {
                 // What has come meanwhile is to be noticed.
                 return Ok(true);
@@ -303,6 +315,9 @@ impl<H: Hub> Pump<'_, H> {
             Some(_) => Attention::Lingering,
             None => {
                 self.hub.relax();
+                if self.little_check.is_none() {
+                    self.nap = Nap::default();
+                }
                 if writer.out.is_empty() && writer.out.capacity() > KEEP {
                     writer.out = BytesMut::new();
                 }
@@ -374,7 +389,9 @@ impl<H: Hub> Pump<'_, H> {
             self.timer.as_mut().reset(next.into());
             self.armed = Some(next);
         }
+        let little = self.little_check;
         self.timer.as_mut().poll(cx).is_ready()
+            || little.is_some_and(|at| self.nap.poll(cx, at).is_ready())
     }
 }
 

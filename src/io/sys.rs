@@ -1,7 +1,9 @@
-//! Four calls that no crate wraps safely for our use, and nothing else: the one file of `io` with
+//! Five calls that no crate wraps safely for our use, and nothing else: the one file of `io` with
 //! `unsafe` in it.
 #![allow(unsafe_code)]
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::nap::Timer;
 use super::transport::Plain;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -59,5 +61,17 @@ pub(super) fn watch(socket: Arc<Plain>, interest: Interest) -> io::Result<AsyncF
     // socket, gives out only borrows of it, and always names that one descriptor; the `AsyncFd`
     // keeps the `Plain` alive, and drops its registration before that.
     let watch = unsafe { AsyncFd::register_with_interest(socket, interest) }?;
+    Ok(watch)
+}
+
+/// Puts the timer under the runtime's watch until the result is dropped.
+///
+/// # Errors
+/// The process has no memory left.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn watch_timer(timer: Timer) -> io::Result<AsyncFd<Timer>> {
+    // SAFETY: the descriptor must stay open, and the same, while it is registered. `Timer` owns it, lends it to nobody, and
+    // always names that one; the `AsyncFd` owns the `Timer`, and drops its registration before it.
+    let watch = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) }?;
     Ok(watch)
 }

@@ -28,11 +28,16 @@ pub(super) struct Broker {
     pub(super) identifiers: bool,
     pub(super) shared: bool,
     pub(super) topic_alias_maximum: u16,
+    /// It answers at once.
+    pub(super) nearby: bool,
 }
 
+/// A broker that lets us in within this time is nearby.
+const NEARBY: Duration = Duration::from_millis(1);
+
 impl Broker {
-    /// What it says (section 3.2.2.3).
-    pub(super) fn parse(version: Version, properties: Properties<'_>) -> Self {
+    /// What it says (section 3.2.2.3), after so long.
+    pub(super) fn parse(version: Version, properties: Properties<'_>, after: Duration) -> Self {
         let has = |id| properties.u8(id).is_none_or(|flag| flag == 1);
         Broker {
             receive_maximum: properties
@@ -51,6 +56,7 @@ impl Broker {
             identifiers: version == Version::V5 && has(PropertyId::SubscriptionIdentifierAvailable),
             shared: has(PropertyId::SharedSubscriptionAvailable),
             topic_alias_maximum: properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0),
+            nearby: after <= NEARBY,
         }
     }
 }

@@ -99,7 +99,9 @@ impl Mqtt {
         if connack.reason != Reason::SUCCESS {
             return Err(self.take_refusal(connack));
         }
-        self.broker = handshake::Broker::parse(self.version, connack.properties);
+        let asked = self.clock.map_or(now, |clock| clock.last_sent);
+        self.broker = handshake::Broker::parse(self.version, connack.properties, now - asked);
+        self.window = self.windows().0;
         self.outbound_aliases.reset(self.broker.topic_alias_maximum);
         if let Some(clock) = &mut self.clock {
             clock.keepalive = handshake::keepalive(&self.options, connack.properties);

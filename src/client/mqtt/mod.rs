@@ -92,6 +92,8 @@ pub struct Mqtt {
     /// PUBRELs, and how many: those may wait for each other.
     releases: BytesMut,
     released: usize,
+    /// How many publishes may be in flight where the next message in the queue is to follow.
+    window: usize,
     /// Holds messages and PUBRELs back.
     gather: Gather,
     outbox: Outbox,
@@ -178,7 +180,8 @@ impl Mqtt {
             version,
             knows: Knows::Nothing,
             resume: false,
-            broker: Broker::parse(version, Default::default()),
+            broker: Broker::parse(version, Default::default(), Duration::MAX),
+            window: 1,
             control: BytesMut::new(),
             releases: BytesMut::new(),
             released: 0,
@@ -293,6 +296,7 @@ impl Session for Mqtt {
             }
         };
         input.advance(at);
+        self.gather.note_look(now);
         if self.unasked && self.stage == Stage::Ready && self.in_flight.has_identifiers(SPARE) {
             self.ask_all(now, events);
         }

@@ -26,6 +26,10 @@ const HAS_QOS: u32 = 8;
 /// Bytes by which an alias can make a packet longer: its own, and one more in each of two lengths.
 const ALIAS: usize = 5;
 
+/// So many messages of QoS 2 keep a broker nearby busy. It may look through all that it holds until their PUBRELs for
+/// each new one, as mosquitto does: more would only slow it down.
+const BUSY: usize = 256;
+
 /// Bytes of a stored message before its topic.
 const HEADER: usize = 11;
 
@@ -202,7 +206,7 @@ impl Mqtt {
 
     /// What is under way on this connection.
     pub(super) fn traffic(&self) -> Traffic {
-        let window = self.window();
+        let window = self.window;
         Traffic {
             window,
             held: window.saturating_sub(self.in_flight.sent_here()) + self.released,
@@ -210,19 +214,21 @@ impl Mqtt {
         }
     }
 
-    /// How many publishes may be in flight.
-    pub(super) fn window(&self) -> usize {
-        self.windows().0
-    }
-
-    /// How many publishes may be in flight; and how many where one of them is of QoS 2.
-    fn windows(&self) -> (usize, usize) {
+    /// How many publishes may be in flight where one of QoS 1 is to follow; and where one of QoS 2 is.
+    pub(super) fn windows(&self) -> (usize, usize) {
         let exactly_once = match self.version {
             Version::V5 => self.options.max_in_flight,
             Version::V311 => self.options.max_in_flight_unsaid,
         };
         let limit = |most: usize| most.min(self.broker.receive_maximum);
-        (limit(self.options.max_in_flight), limit(exactly_once))
+        let busy = match self.broker.nearby {
+            true => BUSY,
+            false => usize::MAX,
+        };
+        (
+            limit(self.options.max_in_flight),
+            limit(exactly_once.min(busy)),
+        )
     }
 
     /// True: all of it is on its way again.
@@ -283,6 +289,7 @@ impl Mqtt {
                 Qos::ExactlyOnce => exactly_once,
                 _ => at_least_once,
             };
+            self.window = window;
             let full = self.in_flight.sent_here() >= window
                 || self.unasked
                 || !self.in_flight.has_identifier()

@@ -78,6 +78,24 @@ fn a_refused_message_fails_with_the_reason() -> Outcome {
 }
 
 #[test]
+fn a_broker_nearby_holds_no_more_of_qos_2_than_keeps_it_busy() -> Outcome {
+    let window = [("max_in_flight", number(1000))];
+    for (qos, away, most) in [(2, 1, 256), (2, 2, 1000), (1, 1, 1000)] {
+        let mut pair = wired(&window);
+        pair.connect().reach_peer();
+        pair.pass(Duration::from_millis(away))?.settle()?;
+        pair.peer.silent = vec![Place::Publish];
+        pair.forget();
+        for _ in 0..2000 {
+            pair.emit(None, qos, "a", "x")?;
+        }
+        pair.settle()?;
+        assert_eq!(pair.log().len(), most, "QoS {qos}, {away} ms away");
+    }
+    Ok(())
+}
+
+#[test]
 fn no_more_are_in_flight_than_both_ends_want() -> Outcome {
     for (ours, theirs, most) in [(3, 5, 3), (5, 2, 2)] {
         let mut pair = wired(&[("max_in_flight", number(ours))]);

@@ -193,11 +193,6 @@ impl<S: Session + ?Sized> Connection<S> {
         }
     }
 
-    /// It may be looked at by the clock alone.
-    pub(super) fn is_unhurried(&self) -> bool {
-        self.patience() == Patience::Millisecond
-    }
-
     /// Nobody waits for what arrives: it is the pump's, however little it is looked at.
     pub(super) fn is_patient(&self) -> bool {
         self.patience() != Patience::None

@@ -52,7 +52,7 @@ struct Pump<'a, H: Hub> {
     lease_check: Option<Instant>,
     /// When to read what is too little to be told of.
     little_check: Option<Instant>,
-    /// The last such look found nothing: the peer has other things to do.
+    /// The last look by the clock found nothing: the peer has other things to do, and may well wake us.
     in_vain: bool,
     nap: Nap,
     timer: Pin<Box<Sleep>>,
@@ -262,7 +262,9 @@ impl<H: Hub> Pump<'_, H> {
         }
         let connection = self.hub.connection();
         let little = self.little_check.take_if(|at| *at <= now).is_some();
-        let by_the_clock = little || connection.is_unhurried();
+        let unhurried = self.is_unhurried();
+        let by_the_clock = little || unhurried;
+        let due = little || unhurried && self.lease_check.is_some_and(|at| at <= now);
         let arrived = receive(reader, |input| match (&mut self.stream, by_the_clock) {
             // It is not watched, or not for so little, but looked at now and then.
             (Stream::Plain(socket), true) => socket.read_now(input),
@@ -270,7 +272,7 @@ impl<H: Hub> Pump<'_, H> {
         });
         match arrived {
             Poll::Pending => {
-                self.in_vain |= little;
+                self.in_vain |= due;
                 give_buffer_back(reader);
                 Ok(0)
             }
@@ -298,15 +300,15 @@ impl<H: Hub> Pump<'_, H> {
         let watch = self.choose_watch(now, !writer.out.is_empty());
         if let Stream::Plain(socket) = &mut self.stream {
             let (bytes, check) = match connection.patience() {
-                Patience::Some { bytes, .. } if self.in_vain => (bytes, Some(now + LINGER)),
-                Patience::Some { time, bytes } => (bytes, Some(now + time)),
-                Patience::None | Patience::Millisecond => (1, None),
+                Patience::Some { time, bytes } if !self.in_vain => (bytes, Some(now + time)),
+                _ => (1, None),
             };
-            socket.set_low_water(bytes);
+            let lowered = socket.set_low_water(bytes);
             // What has begun goes on: this may not be the first look since the last read.
             let begun = self.little_check.filter(|at| *at > now);
             self.little_check = check.map(|at| begun.map_or(at, |begun| begun.min(at)));
-            if socket.set_watch(watch)? && watch != Watch::Nothing {
+            let watches = socket.set_watch(watch)? && watch != Watch::Nothing;
+            if watches || lowered && self.in_vain {
                 // What has come meanwhile is to be noticed.
                 return Ok(true);
             }
@@ -341,8 +343,8 @@ impl<H: Hub> Pump<'_, H> {
     /// Who looks after a bare socket from here on: the runtime, the Lua thread that holds a lease,
     /// or nobody but the clock.
     fn choose_watch(&mut self, now: Instant, blocked: bool) -> Watch {
+        let unhurried = self.is_unhurried();
         let connection = self.hub.connection();
-        let unhurried = connection.is_unhurried();
         let due = self.lease_check.is_none_or(|at| at <= now);
         let lease = match connection.lease() {
             Lease::None => Lease::None,
@@ -368,6 +370,11 @@ impl<H: Hub> Pump<'_, H> {
             true => Watch::Writes,
             false => Watch::Nothing,
         }
+    }
+
+    /// It may be looked at by the clock alone.
+    fn is_unhurried(&self) -> bool {
+        self.hub.connection().patience() == Patience::Millisecond && !self.in_vain
     }
 
     /// Sets the timer; true: it is due already.

@@ -23,6 +23,7 @@ local Mosquitto = require "spec.support.mosquitto"
 local Nginx = require "spec.support.nginx"
 local Process = require "spec.support.process"
 local RabbitMQ = require "spec.support.rabbitmq"
+local ports = require "spec.support.ports"
 local Redis = require "spec.support.redis"
 local make_certificates = require "spec.support.certificates"
 
@@ -32,7 +33,7 @@ local helper = {
   lua = lua,                        -- "lua5.4", "luajit"
   interpreter = sys.exe(),
   root = root,
-  free_port = Redis.free_port,
+  free_port = ports.free_port,
   -- the search paths of a child interpreter of the same version
   environment = {
     LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;;"):format(root, root, root),

@@ -8,16 +8,10 @@
 --   before(self), after(self) optional: what has to run beside it
 -- with name, start_limit and stop_limit (seconds).
 
+local ports = require "spec.support.ports"
 local sys = require "spec_sys"
 
-local Broker = {}
-
--- A port that nothing listens on at the moment.
-function Broker.free_port()
-  local fd, port = assert(sys.listen(0))
-  sys.close(fd)
-  return port
-end
+local Broker = { free_port = ports.free_port }
 
 -- The lines of `list`, then "name value" (or as `format` says) for what has a name.
 function Broker.settings(list, config, format)

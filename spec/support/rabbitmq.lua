@@ -128,9 +128,9 @@ function RabbitMQ:ready()
   end
   local text = log:read("*a")
   log:close()
-  local _, starts = text:gsub("Starting RabbitMQ ", "")
-  local _, complete = text:gsub("Server startup complete", "")
-  return starts > 0 and complete >= starts
+  -- of the last start: one before it may have failed
+  local start = text:match(".*()Starting RabbitMQ ")
+  return start and text:find("Server startup complete", start, true)
     and Broker.answers_mqtt(self.mqtt_port, self.user, self.password)
     and Broker.answers_stomp(self.stomp_port, self.user, self.password)
 end

@@ -1,6 +1,7 @@
 -- A private redis-server: free port, temporary directory, gone when the specs are.
 
 local Process = require "spec.support.process"
+local ports = require "spec.support.ports"
 local sys = require "spec_sys"
 
 local Redis = { __name = "redis-server" }
@@ -69,10 +70,10 @@ function Redis.start(dir, options)
   local self, message
   for _ = 1, 5 do -- another process may take the free port before redis does
     self = setmetatable({
-      dir = dir, host = "127.0.0.1", port = options.port or Redis.free_port(),
+      dir = dir, host = "127.0.0.1", port = options.port or ports.free_port(),
       path = dir .. "/redis.sock", password = options.password,
       certificates = options.certificates,
-      tls_port = options.certificates and Redis.free_port() or nil,
+      tls_port = options.certificates and ports.free_port() or nil,
     }, Redis)
     write_config(self, options)
     local ok
@@ -87,13 +88,6 @@ function Redis.start(dir, options)
     end
   end
   error("redis-server did not start:\n" .. message, 0)
-end
-
--- A port that nothing listens on at the moment.
-function Redis.free_port()
-  local fd, port = assert(sys.listen(0))
-  sys.close(fd)
-  return port
 end
 
 function Redis:log()

@@ -1,0 +1,25 @@
+-- Ports for what is started here. Not the kernel's choice (port 0): it gives the same ones to whoever connects, so that
+-- a broker that is down for a restart could find its port taken.
+
+local sys = require "spec_sys"
+
+-- Below those that the kernel gives away by itself (Linux: 32768; elsewhere higher).
+local FIRST, COUNT = 10240, 22528
+
+-- Suites run side by side: each begins elsewhere.
+local turn = sys.getpid() * 7919
+
+-- A port that nothing listens on at the moment, and that nobody is given until this process has had thousands.
+local function free_port()
+  for _ = 1, COUNT do
+    turn = (turn + 1) % COUNT
+    local fd, port = sys.listen(FIRST + turn)
+    if fd then
+      sys.close(fd)
+      return port
+    end
+  end
+  error(("no port is free from %d to %d"):format(FIRST, FIRST + COUNT - 1), 2)
+end
+
+return { free_port = free_port }

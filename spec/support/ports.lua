@@ -3,13 +3,14 @@
 
 local sys = require "spec_sys"
 
--- Below those that the kernel gives away by itself (Linux: 32768; elsewhere higher).
+-- Below those that Linux gives away by itself, from 32768 on.
 local FIRST, COUNT = 10240, 22528
 
 -- Suites run side by side: each begins elsewhere.
 local turn = sys.getpid() * 7919
 
--- A port that nothing listens on at the moment, and that nobody is given until this process has had thousands.
+-- A port that nothing listens on at the moment. This process gives it again after thousands of others; another one that
+-- comes by while it is free may be given it, too.
 local function free_port()
   for _ = 1, COUNT do
     turn = (turn + 1) % COUNT

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// For so long at most.
 const LONGEST: Duration = Duration::from_millis(1);
 
+/// A shorter nap is none.
+const SHORTEST: Duration = Duration::from_micros(20);
+
 /// So many messages keep the peer busy for a millisecond or more.
 const RUSH: usize = 256;
 
@@ -45,8 +48,8 @@ impl Traffic {
         (self.window * 3 / 8).min(self.due()).max(1)
     }
 
-    /// So many are worth that the peer wakes us, which costs it, on the same machine, as much as half a message: it is
-    /// quicker than it has been so far.
+    /// So many are worth that the peer wakes us, which costs it, on the same machine, as much as half a message. Only one
+    /// that is quicker than its pace so far comes to that.
     fn worth_waking(self) -> usize {
         (self.window * 4 / 5).min(self.due()).max(1)
     }
@@ -99,7 +102,7 @@ impl Gather {
         }
         if let Some(before) = self.looked_at.replace(now) {
             // After a pause it says little.
-            let each = (now - before).min(LONGEST) / answers;
+            let each = now.saturating_duration_since(before).min(LONGEST) / answers;
             self.pace = Some(self.pace.map_or(each, |pace| (pace * 7 + each) / 8));
         }
     }
@@ -116,10 +119,16 @@ impl Gather {
         let bytes = traffic.worth_waking().saturating_mul(shortest);
         let answers = traffic.worth_a_nap().min(RUSH) as u32;
         let time = self.pace.map_or(LONGEST, |pace| pace * answers);
+        let time = time.max(SHORTEST);
         Patience::Some {
             time: time.min(LONGEST),
             bytes: bytes.try_into().unwrap_or(u16::MAX),
         }
+    }
+
+    /// What is due is looked at, whether it can be sent now or not.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.until = self.until.filter(|at| *at > now);
     }
 
     /// Whether nothing is to be sent yet. `last_sent` is when something was.
@@ -195,6 +204,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_due_and_cannot_be_sent_is_due_once() {
+        let (mut gather, now) = (Gather::default(), Instant::now());
+        assert!(gather.holds_back(now, now, held(4)));
+        gather.expire(now);
+        assert_eq!(gather.deadline(), Some(now + LONGEST));
+        gather.expire(now + LONGEST);
+        assert_eq!(gather.deadline(), None);
+    }
+
+    #[test]
     fn a_peer_that_waits_for_what_is_held_is_left_alone_for_a_while() {
         let mut gather = Gather::default();
         let now = given_up(&mut gather, Instant::now());
@@ -251,11 +270,15 @@ mod tests {
         assert_eq!(gather.patience(held(16), 4), some(40, 16), "all");
         look(&mut gather, 10, 180);
         assert_eq!(gather.patience(BUSY, 20), some(77, 64), "a bit slower");
+        for _ in 0..50 {
+            look(&mut gather, 10, 1);
+        }
+        assert_eq!(gather.patience(BUSY, 20), some(20, 64), "hardly a nap");
         look(&mut gather, 1, 3_600_000_000);
         let Patience::Some { time, .. } = gather.patience(BUSY, 20) else {
             panic!("impatient")
         };
-        assert_eq!(time.as_micros(), 942, "a pause");
+        assert_eq!(time.as_micros(), 875, "a pause");
         for _ in 0..50 {
             look(&mut gather, 10, 100);
         }

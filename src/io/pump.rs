@@ -208,7 +208,12 @@ impl<H: Hub> Pump<'_, H> {
         if let Some(ending) = connection.take_ending() {
             return Err(ending);
         }
-        let read = self.read(cx, &mut reader, now)?;
+        let skipped = reader.stalled || !self.hub.has_room();
+        let read = match skipped {
+            // What was read before comes first; with no room for anything, `step` sees to the pause.
+            true => 0,
+            false => self.read(cx, &mut reader, now)?,
+        };
         let mut writer = connection.writer();
         let step = match step(self.hub, &mut reader, &mut writer, read, now) {
             Ok(step) => step,
@@ -225,7 +230,8 @@ impl<H: Hub> Pump<'_, H> {
         if let (true, Some(socket)) = (step.acknowledge, self.stream.socket()) {
             socket.acknowledge();
         }
-        let mut worked = step.worked;
+        // Room that has come since nobody was told of: the pause had not begun.
+        let mut worked = step.worked || skipped && !reader.stalled;
         while !writer.out.is_empty() {
             match self.stream.poll_write(cx, &writer.out) {
                 Poll::Ready(Ok(written)) if written > 0 => {
@@ -249,26 +255,31 @@ impl<H: Hub> Pump<'_, H> {
         Ok(worked)
     }
 
-    /// Reads once, unless nobody takes what comes of it.
+    /// Reads once.
     fn read(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut Reader,
         now: Instant,
     ) -> Result<usize, Ending> {
-        // What was read before comes first; with no room for anything, `step` sees to the pause.
-        if reader.stalled || !self.hub.has_room() {
-            return Ok(0);
-        }
         let connection = self.hub.connection();
         let little = self.little_check.take_if(|at| *at <= now).is_some();
         let unhurried = self.is_unhurried();
         let by_the_clock = little || unhurried;
-        let due = little || unhurried && self.lease_check.is_some_and(|at| at <= now);
-        let arrived = receive(reader, |input| match (&mut self.stream, by_the_clock) {
-            // It is not watched, or not for so little, but looked at now and then.
-            (Stream::Plain(socket), true) => socket.read_now(input),
-            (stream, _) => stream.poll_read(cx, input),
+        // Taken: the look after one that found something is not due.
+        let due = little || unhurried && self.lease_check.take_if(|at| *at <= now).is_some();
+        let stream = &mut self.stream;
+        let arrived = receive(reader, |input| {
+            let seen = match stream {
+                // It is not watched, or not for so little, but looked at now and then.
+                Stream::Plain(socket) if by_the_clock => socket.read_now(input),
+                _ => Poll::Pending,
+            };
+            match seen {
+                // Also has the runtime wake us, where it watches.
+                Poll::Pending => stream.poll_read(cx, input),
+                seen => seen,
+            }
         });
         match arrived {
             Poll::Pending => {
@@ -304,7 +315,7 @@ impl<H: Hub> Pump<'_, H> {
                 _ => (1, None),
             };
             let lowered = socket.set_low_water(bytes);
-            // What has begun goes on: this may not be the first look since the last read.
+            // A wait that has begun is not prolonged by what else wakes us.
             let begun = self.little_check.filter(|at| *at > now);
             self.little_check = check.map(|at| begun.map_or(at, |begun| begun.min(at)));
             let watches = socket.set_watch(watch)? && watch != Watch::Nothing;
@@ -317,7 +328,7 @@ impl<H: Hub> Pump<'_, H> {
             Some(_) => Attention::Lingering,
             None => {
                 self.hub.relax();
-                if self.little_check.is_none() {
+                if !connection.is_patient() {
                     self.nap = Nap::default();
                 }
                 if writer.out.is_empty() && writer.out.capacity() > KEEP {

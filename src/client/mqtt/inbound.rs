@@ -100,7 +100,11 @@ impl Mqtt {
             return Err(self.take_refusal(connack));
         }
         let asked = self.clock.map_or(now, |clock| clock.last_sent);
-        self.broker = handshake::Broker::parse(self.version, connack.properties, now - asked);
+        self.broker = handshake::Broker::parse(
+            self.version,
+            connack.properties,
+            now.saturating_duration_since(asked),
+        );
         self.window = self.windows().0;
         self.outbound_aliases.reset(self.broker.topic_alias_maximum);
         if let Some(clock) = &mut self.clock {

@@ -357,6 +357,7 @@ impl Session for Mqtt {
     }
 
     fn expire(&mut self, now: Instant, events: &mut Batch) -> Result<(), Error> {
+        self.gather.expire(now);
         let give_up = self.out_of_patience();
         self.routes
             .subscriptions

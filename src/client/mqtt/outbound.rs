@@ -26,8 +26,8 @@ const HAS_QOS: u32 = 8;
 /// Bytes by which an alias can make a packet longer: its own, and one more in each of two lengths.
 const ALIAS: usize = 5;
 
-/// So many messages of QoS 2 keep a broker nearby busy. It may look through all that it holds until their PUBRELs for
-/// each new one, as mosquitto does: more would only slow it down.
+/// With so many messages in flight a broker nearby is busy: one of QoS 2 waits until there are fewer. For each it may
+/// search all those whose PUBREL has not come, as mosquitto does: more would only slow it down.
 const BUSY: usize = 256;
 
 /// Bytes of a stored message before its topic.

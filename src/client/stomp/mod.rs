@@ -311,6 +311,7 @@ impl Session for Stomp {
     }
 
     fn expire(&mut self, now: Instant, events: &mut Batch) -> Result<(), Error> {
+        self.gather.expire(now);
         let give_up = self.out_of_patience();
         self.routes
             .subscriptions

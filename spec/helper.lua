@@ -23,9 +23,9 @@ local Mosquitto = require "spec.support.mosquitto"
 local Nginx = require "spec.support.nginx"
 local Process = require "spec.support.process"
 local RabbitMQ = require "spec.support.rabbitmq"
-local ports = require "spec.support.ports"
 local Redis = require "spec.support.redis"
 local make_certificates = require "spec.support.certificates"
+local ports = require "spec.support.ports"
 
 local root = sys.cwd()
 local helper = {

@@ -25,7 +25,7 @@ describe("MQ.mqtt, and a broker that stands still in a rush:", function()
   local server
 
   before_each(function()
-    server = helper.mosquitto { quiet = true, config = { max_queued_messages = 0, max_inflight_messages = 0 } }
+    server = tools.mosquitto { quiet = true }
   end)
   after_each(function()
     tools.close_all()

@@ -119,9 +119,8 @@ impl Gather {
         let bytes = traffic.worth_waking().saturating_mul(shortest);
         let answers = traffic.worth_a_nap().min(RUSH) as u32;
         let time = self.pace.map_or(LONGEST, |pace| pace * answers);
-        let time = time.max(SHORTEST);
         Patience::Some {
-            time: time.min(LONGEST),
+            time: time.clamp(SHORTEST, LONGEST),
             bytes: bytes.try_into().unwrap_or(u16::MAX),
         }
     }

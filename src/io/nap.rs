@@ -56,6 +56,7 @@ mod fine {
                 ready?.clear_ready();
                 // It may have been ready for an earlier time.
                 if until <= Instant::now() {
+                    self.until = None;
                     return Ok(Poll::Ready(()));
                 }
             }
@@ -120,7 +121,9 @@ mod tests {
                 assert!(Instant::now() >= until);
             }
             let past = Instant::now();
-            assert!(sleep(&mut nap, past).await);
+            for _ in 0..2 {
+                assert!(sleep(&mut nap, past).await, "also the second time");
+            }
             // A time that has been given up does not count as the next one.
             let (soon, later) = (Instant::now(), Instant::now() + Duration::from_millis(20));
             let given_up = timeout(Duration::from_millis(1), sleep(&mut nap, later)).await;

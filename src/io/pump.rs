@@ -276,7 +276,7 @@ impl<H: Hub> Pump<'_, H> {
                 _ => Poll::Pending,
             };
             match seen {
-                // Also has the runtime wake us, where it watches.
+                // Also has the runtime wake us, where it watches: the kernel tells it when a lower mark makes a difference.
                 Poll::Pending => stream.poll_read(cx, input),
                 seen => seen,
             }
@@ -314,12 +314,11 @@ impl<H: Hub> Pump<'_, H> {
                 Patience::Some { time, bytes } if !self.in_vain => (bytes, Some(now + time)),
                 _ => (1, None),
             };
-            let lowered = socket.set_low_water(bytes);
+            socket.set_low_water(bytes);
             // A wait that has begun is not prolonged by what else wakes us.
             let begun = self.little_check.filter(|at| *at > now);
             self.little_check = check.map(|at| begun.map_or(at, |begun| begun.min(at)));
-            let watches = socket.set_watch(watch)? && watch != Watch::Nothing;
-            if watches || lowered && self.in_vain {
+            if socket.set_watch(watch)? && watch != Watch::Nothing {
                 // What has come meanwhile is to be noticed.
                 return Ok(true);
             }

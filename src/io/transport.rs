@@ -148,13 +148,12 @@ impl Watched {
         Ok(true)
     }
 
-    /// From how many bytes on it counts as readable. True: from fewer than before.
-    pub fn set_low_water(&mut self, bytes: u16) -> bool {
-        let before = std::mem::replace(&mut self.low_water, bytes);
-        if bytes != before {
+    /// From how many bytes on it counts as readable.
+    pub fn set_low_water(&mut self, bytes: u16) {
+        if bytes != self.low_water {
+            self.low_water = bytes;
             sys::set_receive_low_water(self.socket.as_fd(), bytes);
         }
-        bytes < before
     }
 
     /// Reads what is there, watched or not.

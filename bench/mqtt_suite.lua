@@ -13,9 +13,8 @@ local suite = { name = "mqtt", order = {}, benches = benches, rows = {}, peer_na
 
 --- Starts the broker, which is the caller's to stop.
 function suite.start(dir)
-  -- without set_tcp_nodelay, Nagle's algorithm would be measured
   server = Mosquitto.start(dir, {
-    quiet = true, config = { max_inflight_messages = 0, max_queued_messages = 0, set_tcp_nodelay = true },
+    quiet = true, config = { max_inflight_messages = 0, max_queued_messages = 0 },
   })
   return server
 end

@@ -11,6 +11,9 @@ const LONGEST: Duration = Duration::from_millis(1);
 /// A shorter nap is none.
 const SHORTEST: Duration = Duration::from_micros(20);
 
+/// For how long a broker on the same machine works on a message: what is assumed of one that is not known yet.
+const BRISK: Duration = Duration::from_micros(10);
+
 /// So many messages keep the peer busy for a millisecond or more.
 const RUSH: usize = 256;
 
@@ -60,7 +63,7 @@ impl Traffic {
 }
 
 /// See the module. One for each connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gather {
     until: Option<Instant>,
     /// How many times in a row it was in vain.
@@ -73,7 +76,21 @@ pub(super) struct Gather {
     answers: u32,
     looked_at: Option<Instant>,
     /// For how long the peer works on an answer, as far as is known.
-    pace: Option<Duration>,
+    pace: Duration,
+}
+
+impl Default for Gather {
+    fn default() -> Self {
+        Gather {
+            until: None,
+            futile: 0,
+            rests_until: None,
+            shortest_answer: None,
+            answers: 0,
+            looked_at: None,
+            pace: BRISK,
+        }
+    }
 }
 
 impl Gather {
@@ -95,15 +112,25 @@ impl Gather {
     }
 
     /// All answers that there are have been noted.
-    pub(super) fn note_look(&mut self, now: Instant) {
+    pub(super) fn note_look(&mut self, now: Instant, traffic: Traffic) {
         let answers = std::mem::take(&mut self.answers);
         if answers == 0 {
             return;
         }
-        if let Some(before) = self.looked_at.replace(now) {
-            // After a pause it says little.
-            let each = now.saturating_duration_since(before).min(LONGEST) / answers;
-            self.pace = Some(self.pace.map_or(each, |pace| (pace * 7 + each) / 8));
+        // One that is asked now and then says nothing of how it works in a rush.
+        let before = self.looked_at.replace(now);
+        if let (Some(before), true) = (before, self.is_rush(traffic)) {
+            let each = now.saturating_duration_since(before) / answers;
+            let pace = self.pace;
+            self.pace = if traffic.due() == 0 {
+                // It has waited for us.
+                pace.min(each) * 7 / 8
+            } else if each < pace {
+                (pace + each) / 2
+            } else {
+                // We may have come late, once.
+                (pace * 7 + each.min((pace * 2).max(SHORTEST))) / 8
+            };
         }
     }
 
@@ -118,7 +145,7 @@ impl Gather {
         let shortest = self.shortest_answer.unwrap_or(1);
         let bytes = traffic.worth_waking().saturating_mul(shortest);
         let answers = traffic.worth_a_nap().min(RUSH) as u32;
-        let time = self.pace.map_or(LONGEST, |pace| pace * answers);
+        let time = self.pace * answers;
         Patience::Some {
             time: time.clamp(SHORTEST, LONGEST),
             bytes: bytes.try_into().unwrap_or(u16::MAX),
@@ -237,53 +264,95 @@ mod tests {
     #[test]
     fn answers_are_read_when_most_of_those_that_are_due_have_come() {
         let mut gather = Gather::default();
-        let unknown = gather.patience(held(4), 16);
-        assert_eq!(unknown, some(1000, 16));
+        assert_eq!(
+            gather.patience(held(4), 16),
+            some(70, 16),
+            "of unknown size"
+        );
         for bytes in [5, 4, 5] {
             gather.note_answer(bytes);
         }
-        assert_eq!(gather.patience(held(4), 16), some(1000, 64));
-        assert_eq!(gather.patience(held(15), 5), some(1000, 20), "all");
+        assert_eq!(gather.patience(held(4), 16), some(70, 64));
+        assert_eq!(gather.patience(held(15), 5), some(50, 20), "all");
         let calm = Traffic { queued: 19, ..BUSY };
         assert_eq!(gather.patience(calm, 20), Patience::None);
         assert_eq!(gather.patience(BUSY, RUSH), Patience::Millisecond);
         let mut gather = Gather::default();
         gather.note_answer(usize::MAX);
-        assert_eq!(gather.patience(BUSY, 20), some(1000, u16::MAX));
+        assert_eq!(gather.patience(BUSY, 20), some(70, u16::MAX));
+    }
+
+    /// One that has found so many answers so long after the last one.
+    fn look(gather: &mut Gather, answers: u32, microseconds: u64, traffic: Traffic) {
+        let now = gather.looked_at.unwrap_or_else(Instant::now);
+        for _ in 0..answers {
+            gather.note_answer(4);
+        }
+        gather.note_look(now + Duration::from_micros(microseconds), traffic);
+    }
+
+    fn nap(gather: &Gather) -> u128 {
+        match gather.patience(BUSY, 20) {
+            Patience::Some { time, .. } => time.as_micros(),
+            patience => panic!("{patience:?}"),
+        }
     }
 
     #[test]
     fn a_nap_is_as_long_as_the_peer_takes_for_a_good_part_of_the_window() {
-        let (mut gather, mut now) = (Gather::default(), Instant::now());
-        let mut look = |gather: &mut Gather, answers: u32, after: u64| {
-            now += Duration::from_micros(after);
-            for _ in 0..answers {
-                gather.note_answer(4);
-            }
-            gather.note_look(now);
-        };
-        look(&mut gather, 1, 0);
-        look(&mut gather, 0, 40);
-        look(&mut gather, 12, 80);
-        assert_eq!(gather.patience(BUSY, 20), some(70, 64), "ten each");
-        assert_eq!(gather.patience(held(16), 4), some(40, 16), "all");
-        look(&mut gather, 10, 180);
-        assert_eq!(gather.patience(BUSY, 20), some(77, 64), "a bit slower");
-        for _ in 0..50 {
-            look(&mut gather, 10, 1);
-        }
-        assert_eq!(gather.patience(BUSY, 20), some(20, 64), "hardly a nap");
-        look(&mut gather, 1, 3_600_000_000);
-        let Patience::Some { time, .. } = gather.patience(BUSY, 20) else {
-            panic!("impatient")
-        };
-        assert_eq!(time.as_micros(), 875, "a pause");
-        for _ in 0..50 {
-            look(&mut gather, 10, 100);
-        }
-        assert!(
-            matches!(gather.patience(BUSY, 20), Patience::Some { time, .. } if time < Duration::from_micros(80))
+        let mut gather = Gather::default();
+        assert_eq!(nap(&gather), 70, "a guess");
+        look(&mut gather, 1, 0, held(1));
+        look(&mut gather, 0, 500_000, held(1));
+        look(&mut gather, 10, 100, held(10));
+        assert_eq!(nap(&gather), 70, "ten each");
+        assert_eq!(
+            gather.patience(held(16), 4),
+            some(40, 16),
+            "all that are due"
         );
+        look(&mut gather, 10, 180, held(10));
+        assert_eq!(nap(&gather), 77, "slower");
+        look(&mut gather, 10, 3_600_000_000, held(10));
+        assert_eq!(nap(&gather), 86, "late once: no more than a bit slower");
+        look(&mut gather, 10, 80, held(10));
+        assert_eq!(nap(&gather), 71, "quicker: half way at once");
+        for _ in 0..50 {
+            look(&mut gather, 10, 1, held(10));
+        }
+        assert_eq!(nap(&gather), 20, "hardly a nap");
+        for _ in 0..200 {
+            look(&mut gather, 1, 1_000_000, held(1));
+        }
+        assert_eq!(nap(&gather), 1000, "no longer one");
+    }
+
+    #[test]
+    fn a_peer_that_has_nothing_left_to_do_has_waited_for_us() {
+        let mut gather = Gather::default();
+        look(&mut gather, 1, 0, held(1));
+        let mut last = nap(&gather);
+        for _ in 0..5 {
+            // it has done all twenty long ago
+            look(&mut gather, 20, 300, held(20));
+            assert!(nap(&gather) < last);
+            last = nap(&gather);
+        }
+        look(&mut gather, 20, 40, held(20));
+        assert_eq!(nap(&gather), 20, "two each at most");
+    }
+
+    #[test]
+    fn one_that_is_asked_now_and_then_says_nothing_of_its_pace() {
+        let mut gather = Gather::default();
+        let calm = Traffic {
+            queued: 0,
+            ..held(19)
+        };
+        for _ in 0..100 {
+            look(&mut gather, 1, 300, calm);
+        }
+        assert_eq!(nap(&gather), 70);
     }
 
     #[test]

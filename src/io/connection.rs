@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// What was queued meanwhile is written after this time at the latest, while the pump lingers.
 pub(super) const LINGER: Duration = Duration::from_millis(1);
 
-/// So many queued bytes wake a pump that lingers.
+/// With so many bytes queued a pump that lingers is woken, once.
 pub(super) const PLENTY: usize = 64 * 1024;
 
 /// What the pump does, as far as a caller with something new must know.
@@ -77,14 +77,18 @@ impl Signal {
         }
     }
 
-    /// Something was queued: wakes the task where it would not look by itself soon.
-    pub(super) fn queued(&self, bytes: usize, awaited: bool) {
+    /// Something was queued: wakes the task where it would not look by itself soon, or there is plenty to do by now.
+    pub(super) fn queued(&self, plenty: bool, awaited: bool) {
         const IDLE: u8 = Attention::Idle as u8;
         const LINGERING: u8 = Attention::Lingering as u8;
         const OFFLINE: u8 = Attention::Offline as u8;
         match self.attention.load(Ordering::SeqCst) {
-            IDLE => self.wake(),
-            LINGERING if bytes >= PLENTY => self.wake(),
+            IDLE => {
+                // It lingers, also where it can do nothing with it yet: the next one need not wake it, too.
+                self.touched.store(true, Ordering::Relaxed);
+                self.wake();
+            }
+            LINGERING if plenty => self.wake(),
             LINGERING => self.touched.store(true, Ordering::Relaxed),
             OFFLINE if awaited => self.wake(),
             _ => {}

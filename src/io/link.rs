@@ -92,7 +92,7 @@ impl Link {
         let awaited = publish.ticket.is_some();
         let staged = self.staging.accept(&publish, self.bounds.queue);
         match staged {
-            Some(bytes) => self.connection.signal.queued(bytes, awaited),
+            Some(plenty) => self.connection.signal.queued(plenty, awaited),
             None => self.submit(Command::Publish(publish))?,
         }
         Ok(())
@@ -111,12 +111,17 @@ impl Link {
         let outcome = {
             let mut session = self.connection.session();
             self.feed_verdicts(&mut **session, now, &mut events);
-            self.staging.feed(&mut **session, now, &mut events, true);
-            let outcome = session.submit(now, command, &mut events);
-            self.staging.note(&**session);
-            outcome
+            match command {
+                Command::Flush { ticket } if self.staging.postpone(ticket) => Ok(()),
+                _ => {
+                    self.staging.feed(&mut **session, now, &mut events, true);
+                    let outcome = session.submit(now, command, &mut events);
+                    self.staging.note(&**session);
+                    outcome
+                }
+            }
         };
-        self.connection.signal.queued(PLENTY, true);
+        self.connection.signal.queued(true, true);
         self.port.deliver(self, &mut events);
         outcome
     }
@@ -130,7 +135,8 @@ impl Link {
                 verdicts.push((id, verdict));
                 verdicts.len()
             };
-            self.connection.signal.queued(waiting * VERDICT, false);
+            let plenty = waiting * VERDICT >= PLENTY;
+            self.connection.signal.queued(plenty, false);
         }
     }
 

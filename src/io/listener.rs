@@ -1,7 +1,7 @@
 //! The broker's sockets: listens, accepts, and has the pump serve each connection's peer, until the broker is closed.
 //! Knows no frames.
 
-use super::connection::{lock, Connection, Hub, PLENTY};
+use super::connection::{lock, Connection, Hub};
 use super::fork;
 use super::port::{Backlog, Port, Producer};
 use super::pump::{self, Ending};
@@ -432,7 +432,7 @@ impl Drop for Served {
 
 impl Bell for Served {
     fn ring(&self) {
-        self.connection.signal.queued(PLENTY, true);
+        self.connection.signal.queued(true, true);
     }
 }
 

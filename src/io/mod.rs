@@ -17,6 +17,7 @@ pub mod listener;
 mod nap;
 pub mod port;
 mod pump;
+mod recall;
 pub mod runtime;
 pub mod staging;
 mod sys;

@@ -2,6 +2,7 @@
 
 use super::connection::{Attention, Hub, Lease, Reader, Writer, LINGER};
 use super::nap::Nap;
+use super::recall::Recall;
 use super::transport::{Stream, Watch, READ};
 use crate::error::Error;
 use crate::session::{Patience, Session};
@@ -54,6 +55,7 @@ struct Pump<'a, H: Hub> {
     little_check: Option<Instant>,
     /// The last look by the clock found nothing: the peer has other things to do, and may well wake us.
     in_vain: bool,
+    recall: Recall,
     nap: Nap,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -69,6 +71,7 @@ pub(super) async fn run<H: Hub>(hub: &Arc<H>, stream: Stream) -> Ending {
         lease_check: None,
         little_check: None,
         in_vain: false,
+        recall: Recall::default(),
         nap: Nap::default(),
         timer: Box::pin(sleep_until(far(Instant::now()))),
         armed: None,
@@ -268,10 +271,13 @@ impl<H: Hub> Pump<'_, H> {
         let by_the_clock = little || unhurried;
         // Taken: the look after one that found something is not due.
         let due = little || unhurried && self.lease_check.take_if(|at| *at <= now).is_some();
-        let stream = &mut self.stream;
+        let (stream, recall) = (&mut self.stream, &mut self.recall);
         let arrived = receive(reader, |input| {
             let seen = match stream {
                 // It is not watched, or not for so little, but looked at now and then.
+                Stream::Plain(socket) if little => {
+                    recall.read(|| socket.read_now(input), || socket.acknowledge())
+                }
                 Stream::Plain(socket) if by_the_clock => socket.read_now(input),
                 _ => Poll::Pending,
             };

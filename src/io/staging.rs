@@ -6,9 +6,11 @@
 //! session from here. Only what certainly has room is taken: whatever the overflow policy has to
 //! judge goes to the session itself.
 
+use super::connection::PLENTY;
 use crate::message::{Batch, Command, Publish, Ticket};
 use crate::session::Client;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -50,11 +52,18 @@ struct Queue {
     gone: (usize, usize),
     /// Who waits for the entries that are awaited, and since when.
     waiters: VecDeque<(Ticket, Instant)>,
+    /// Flushes, and how many entries stand before each.
+    flushes: VecDeque<(usize, Ticket)>,
 }
 
 impl Queue {
     fn len(&self) -> usize {
         self.entries.len() - self.gone.0
+    }
+
+    /// Not even a flush is left.
+    fn is_empty(&self) -> bool {
+        self.len() == 0 && self.flushes.is_empty()
     }
 
     /// Bytes, their frames included.
@@ -77,17 +86,26 @@ impl Queue {
         });
     }
 
-    /// Tells messages to `submit` until their bytes exceed `portion`. `now` counts for those that
-    /// nobody waits for.
+    /// Tells messages to `submit`, and the flushes between them, until their bytes exceed `portion`. `now` counts for
+    /// those that nobody waits for.
     fn drain(
         &mut self,
         now: Instant,
         portion: usize,
-        mut submit: impl FnMut(Instant, Publish<'_>),
+        mut submit: impl FnMut(Instant, Command<'_>),
     ) {
         let (mut next, mut at) = self.gone;
         let end = at.saturating_add(portion);
-        while at < end {
+        loop {
+            while let Some(&(_, ticket)) =
+                self.flushes.front().filter(|(before, _)| *before <= next)
+            {
+                self.flushes.pop_front();
+                submit(now, Command::Flush { ticket });
+            }
+            if at >= end {
+                break;
+            }
             let Some(entry) = self.entries.get(next) else {
                 break;
             };
@@ -106,11 +124,12 @@ impl Queue {
                 options: None,
             };
             at += target.len() + payload;
-            submit(waiter.map_or(now, |(_, since)| since), publish);
+            let since = waiter.map_or(now, |(_, since)| since);
+            submit(since, Command::Publish(publish));
             next += 1;
         }
         self.gone = (next, at);
-        if self.len() == 0 {
+        if self.is_empty() {
             self.bytes.clear();
             self.entries.clear();
             self.gone = (0, 0);
@@ -120,44 +139,72 @@ impl Queue {
     fn relax(&mut self) {
         let entries = KEEP / size_of::<Entry>();
         let large = self.bytes.capacity() > KEEP || self.entries.capacity() > entries;
-        if self.len() == 0 && large {
+        if self.is_empty() && large {
             *self = Queue::default();
         }
     }
 }
 
-#[derive(Debug, Default)]
-struct Intake {
-    queue: Queue,
-    /// What the session and its next portions held when last asked.
-    downstream: (usize, usize),
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
-    intake: Mutex<Intake>,
+    intake: Mutex<Queue>,
+    /// Something is in `intake`, ...
+    filled: AtomicBool,
+    /// ... and somebody waits for it. Both change under its lock, and are read without: a thread that had to wait
+    /// for the lock would lose its time slice, while the other one takes it a million times a second.
+    awaited: AtomicBool,
+    /// Messages and bytes that the session and its next portions held when last asked.
+    downstream: (AtomicUsize, AtomicUsize),
     /// What the session is being fed from. Only locked under the session's lock.
     portions: Mutex<Queue>,
 }
 
+/// Sets a flag that is mostly set already, which then stays in the cache of whoever reads it.
+#[inline]
+fn raise(flag: &AtomicBool) {
+    if !flag.load(Ordering::Relaxed) {
+        flag.store(true, Ordering::SeqCst);
+    }
+}
+
 impl Staging {
-    /// Takes the message if there is certainly room for it; how many bytes wait here then.
+    /// Takes the message if there is certainly room for it; whether it is the one with which [`PLENTY`] waits here.
     #[inline]
-    pub(super) fn accept(&self, publish: &Publish<'_>, bounds: QueueBounds) -> Option<usize> {
+    pub(super) fn accept(&self, publish: &Publish<'_>, bounds: QueueBounds) -> Option<bool> {
         let size = publish.target.len() + publish.payload.len() + FRAME;
+        let messages = self.downstream.0.load(Ordering::Relaxed);
+        let bytes = self.downstream.1.load(Ordering::Relaxed);
         let mut intake = lock(&self.intake);
-        let (messages, bytes) = intake.downstream;
-        let waiting = intake.queue.byte_len() + bytes + size;
-        if intake.queue.len() + messages >= bounds.messages
+        let before = intake.byte_len();
+        let waiting = before + bytes + size;
+        if intake.len() + messages >= bounds.messages
             || waiting > bounds.bytes
             || size > u32::MAX as usize
             || publish.options.is_some()
         {
             return None;
         }
-        intake.queue.push(publish);
-        Some(intake.queue.byte_len())
+        intake.push(publish);
+        raise(&self.filled);
+        if publish.ticket.is_some() {
+            raise(&self.awaited);
+        }
+        Some(before < PLENTY && before + size >= PLENTY)
+    }
+
+    /// Takes the flush where so much waits here that to feed it all at once would keep the session from its peer: it
+    /// reaches the session behind the messages before it. Call it under the session's lock.
+    pub(super) fn postpone(&self, ticket: Ticket) -> bool {
+        let waiting = lock(&self.portions).byte_len();
+        let mut intake = lock(&self.intake);
+        let long = waiting + intake.byte_len() > PORTION;
+        if long {
+            let before = intake.entries.len();
+            intake.flushes.push_back((before, ticket));
+            raise(&self.filled);
+        }
+        long
     }
 
     /// Hands the session what is here, a portion at a time where nobody waits for it; everything
@@ -171,15 +218,18 @@ impl Staging {
     ) {
         let mut portions = lock(&self.portions);
         loop {
-            if portions.len() == 0 {
-                let mut intake = lock(&self.intake);
-                if intake.queue.len() == 0 {
+            if portions.is_empty() {
+                if !self.filled.load(Ordering::SeqCst) {
                     break;
                 }
-                std::mem::swap(&mut intake.queue, &mut portions);
+                let mut intake = lock(&self.intake);
+                std::mem::swap(&mut *intake, &mut *portions);
+                self.filled.store(false, Ordering::SeqCst);
+                self.awaited.store(false, Ordering::SeqCst);
                 // Nobody may take the room that these still need.
-                intake.downstream.0 += portions.len();
-                intake.downstream.1 += portions.byte_len();
+                let (messages, bytes) = &self.downstream;
+                messages.fetch_add(portions.len(), Ordering::Relaxed);
+                bytes.fetch_add(portions.byte_len(), Ordering::Relaxed);
             }
             // Whoever waits has a deadline, which only the session looks after.
             let hurry = all || !portions.waiters.is_empty() || self.has_emits();
@@ -188,9 +238,13 @@ impl Staging {
                 break;
             }
             let portion = if hurry { usize::MAX } else { PORTION - held };
-            portions.drain(now, portion, |at, publish| {
-                let ticket = publish.ticket;
-                if let Err(error) = session.submit(at, Command::Publish(publish), events) {
+            portions.drain(now, portion, |at, command| {
+                let ticket = match &command {
+                    Command::Publish(publish) => publish.ticket,
+                    Command::Flush { ticket } => Some(*ticket),
+                    _ => None,
+                };
+                if let Err(error) = session.submit(at, command, events) {
                     // It was accepted while the session ended.
                     match ticket {
                         Some(ticket) => events.fail(ticket, &error),
@@ -209,7 +263,7 @@ impl Staging {
     }
 
     fn account(&self, session: &dyn Client, portions: &Queue) {
-        lock(&self.intake).downstream = if session.is_closed() {
+        let (messages, bytes) = if session.is_closed() {
             // Whatever comes now is refused by the session itself.
             (usize::MAX / 2, 0)
         } else {
@@ -218,34 +272,220 @@ impl Staging {
             let bytes = held.queued_bytes as usize;
             (messages + portions.len(), bytes + portions.byte_len())
         };
+        self.downstream.0.store(messages, Ordering::Relaxed);
+        self.downstream.1.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether somebody waits for a message that the session has not been fed.
     pub(super) fn has_emits(&self) -> bool {
-        !lock(&self.intake).queue.waiters.is_empty()
+        self.awaited.load(Ordering::SeqCst)
     }
 
     /// Whether there is something that the session has not been fed.
     pub(super) fn has_more(&self) -> bool {
-        lock(&self.portions).len() > 0 || lock(&self.intake).queue.len() > 0
+        !lock(&self.portions).is_empty() || self.filled.load(Ordering::SeqCst)
     }
 
     /// Messages and bytes that the session has not been fed.
     pub(super) fn holds(&self) -> (u64, u64) {
         let portions = lock(&self.portions);
         let intake = lock(&self.intake);
-        let messages = portions.len() + intake.queue.len();
-        let bytes = portions.byte_len() + intake.queue.byte_len();
+        let messages = portions.len() + intake.len();
+        let bytes = portions.byte_len() + intake.byte_len();
         (messages as u64, bytes as u64)
     }
 
     /// Gives back the memory of a rush that is over.
     pub(super) fn relax(&self) {
         lock(&self.portions).relax();
-        lock(&self.intake).queue.relax();
+        lock(&self.intake).relax();
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::session::{Counters, Session};
+    use bytes::BytesMut;
+
+    const ROOMY: QueueBounds = QueueBounds {
+        messages: 100_000,
+        bytes: 100_000_000,
+    };
+
+    /// Notes what it is told, and holds as much as it says.
+    #[derive(Default)]
+    struct Notes {
+        told: Vec<String>,
+        held: u64,
+    }
+
+    impl Session for Notes {
+        type Events = Batch;
+        fn connected(&mut self, _: Instant, _: &mut Batch) {}
+        fn receive(&mut self, _: Instant, _: &mut BytesMut, _: &mut Batch) -> Result<(), Error> {
+            Ok(())
+        }
+        fn poll_transmit(&mut self, _: Instant, _: &mut BytesMut, _: &mut Batch) {}
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
+        fn expire(&mut self, _: Instant, _: &mut Batch) -> Result<(), Error> {
+            Ok(())
+        }
+        fn disconnected(&mut self, _: &Error, _: &mut Batch) {}
+        fn terminate(&mut self, _: &Error, _: &mut Batch) {}
+        fn accepted(&self) -> bool {
+            true
+        }
+        fn finished(&self) -> bool {
+            false
+        }
+    }
+
+    impl Client for Notes {
+        fn submit(&mut self, _: Instant, command: Command<'_>, _: &mut Batch) -> Result<(), Error> {
+            match command {
+                Command::Publish(publish) => {
+                    self.held += (publish.target.len() + publish.payload.len()) as u64;
+                    let target = String::from_utf8_lossy(publish.target);
+                    self.told.push(target.into_owned());
+                }
+                Command::Flush { ticket } => self.told.push(format!("flush {ticket}")),
+                _ => {}
+            }
+            Ok(())
+        }
+        fn forfeit(&mut self, _: &Error, _: &mut Batch) {}
+        fn checker(&self) -> fn(&Publish<'_>) -> Result<(), Error> {
+            |_| Ok(())
+        }
+        fn is_closed(&self) -> bool {
+            false
+        }
+        fn counters(&self) -> Counters {
+            Counters {
+                queued: self.told.len() as u64,
+                queued_bytes: self.held,
+                ..Counters::default()
+            }
+        }
+    }
+
+    fn accept(
+        staging: &Staging,
+        target: &str,
+        payload: &[u8],
+        bounds: QueueBounds,
+    ) -> Option<bool> {
+        let publish = Publish {
+            ticket: None,
+            target: target.as_bytes(),
+            payload,
+            flags: 0,
+            options: None,
+        };
+        staging.accept(&publish, bounds)
+    }
+
+    fn feed(staging: &Staging, session: &mut Notes) {
+        staging.feed(session, Instant::now(), &mut Batch::for_client(1, 0), false);
+    }
+
+    #[test]
+    fn a_flush_behind_much_waits_its_turn() {
+        let (staging, mut session) = (Staging::default(), Notes::default());
+        assert!(!staging.postpone(1), "nothing is before it");
+        let payload = vec![0; PORTION];
+        for target in ["a", "b", "c"] {
+            assert!(accept(&staging, target, &payload, ROOMY).is_some());
+        }
+        assert!(staging.postpone(2));
+        assert!(staging.postpone(3));
+        assert!(accept(&staging, "d", &payload, ROOMY).is_some());
+        assert!(staging.postpone(4));
+        // A portion at a time, as the session gets rid of what it has.
+        for told in [
+            vec!["a"],
+            vec!["a", "b"],
+            vec!["a", "b", "c", "flush 2", "flush 3"],
+            vec!["a", "b", "c", "flush 2", "flush 3", "d", "flush 4"],
+        ] {
+            assert!(staging.has_more());
+            session.held = 0;
+            feed(&staging, &mut session);
+            assert_eq!(session.told, told);
+            feed(&staging, &mut session);
+            assert_eq!(session.told, told, "it has enough");
+        }
+        assert!(!staging.has_more());
+        assert_eq!(staging.holds(), (0, 0));
+        assert!(!staging.postpone(5));
+    }
+
+    #[test]
+    fn one_that_comes_while_the_rest_is_handed_on_is_not_forgotten() {
+        let (staging, mut session) = (Staging::default(), Notes::default());
+        let payload = vec![0; PORTION];
+        for target in ["a", "b", "c"] {
+            assert!(accept(&staging, target, &payload, ROOMY).is_some());
+        }
+        feed(&staging, &mut session);
+        assert!(
+            staging.postpone(2),
+            "two are before it, and none has come since"
+        );
+        for _ in 0..2 {
+            session.held = 0;
+            feed(&staging, &mut session);
+        }
+        assert_eq!(session.told, ["a", "b", "c"]);
+        session.held = 0;
+        feed(&staging, &mut session);
+        assert_eq!(session.told, ["a", "b", "c", "flush 2"]);
+        assert!(!staging.has_more());
+    }
+
+    #[test]
+    fn says_once_that_there_is_plenty() {
+        let (staging, mut session) = (Staging::default(), Notes::default());
+        for round in 0..2 {
+            let half = vec![0; PLENTY / 2];
+            assert_eq!(
+                accept(&staging, "t", &half, ROOMY),
+                Some(false),
+                "round {round}"
+            );
+            assert_eq!(accept(&staging, "t", &half, ROOMY), Some(true));
+            assert_eq!(accept(&staging, "t", &half, ROOMY), Some(false));
+            session.held = 0;
+            feed(&staging, &mut session);
+        }
+    }
+
+    #[test]
+    fn takes_no_more_than_there_is_room_for_with_what_was_handed_on() {
+        let (staging, mut session) = (Staging::default(), Notes::default());
+        let bounds = QueueBounds {
+            messages: 4,
+            ..ROOMY
+        };
+        for _ in 0..3 {
+            assert!(accept(&staging, "t", b"", bounds).is_some());
+        }
+        feed(&staging, &mut session);
+        assert!(accept(&staging, "t", b"", bounds).is_some());
+        assert!(accept(&staging, "t", b"", bounds).is_none());
+        feed(&staging, &mut session);
+        assert!(accept(&staging, "t", b"", bounds).is_none());
+        session.told.truncate(3);
+        staging.note(&session);
+        assert!(accept(&staging, "t", b"", bounds).is_some());
+        assert!(!staging.has_emits());
+    }
 }

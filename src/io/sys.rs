@@ -30,10 +30,11 @@ pub(super) fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: u16) {
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes.into());
 }
 
-/// Has the kernel send the acknowledgement that it is holding back (tcp(7), TCP_QUICKACK).
+/// Has the kernel send the acknowledgement that it is holding back (tcp(7), TCP_QUICKACK), this once: an odd value would
+/// have it hold back none from now on.
 pub(super) fn acknowledge(socket: BorrowedFd<'_>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1);
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 2);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = socket;
 }

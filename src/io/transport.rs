@@ -156,6 +156,11 @@ impl Watched {
         }
     }
 
+    /// See [`Plain::acknowledge`].
+    pub fn acknowledge(&self) {
+        self.socket.acknowledge();
+    }
+
     /// Reads what is there, watched or not.
     pub fn read_now(&self, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         match self.socket.try_read(buffer) {

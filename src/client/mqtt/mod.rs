@@ -296,7 +296,7 @@ impl Session for Mqtt {
             }
         };
         input.advance(at);
-        self.gather.note_look(now);
+        self.gather.note_look(now, self.traffic());
         if self.unasked && self.stage == Stage::Ready && self.in_flight.has_identifiers(SPARE) {
             self.ask_all(now, events);
         }

@@ -261,7 +261,7 @@ impl Session for Stomp {
             }
         };
         input.advance(at.min(input.len()));
-        self.gather.note_look(now);
+        self.gather.note_look(now, self.traffic());
         self.make_room(events);
         // What is submitted from here on is none of this connection's.
         self.condemned = outcome.as_ref().err().cloned();

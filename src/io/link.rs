@@ -111,8 +111,9 @@ impl Link {
         let outcome = {
             let mut session = self.connection.session();
             self.feed_verdicts(&mut **session, now, &mut events);
+            let open = !session.is_closed();
             match command {
-                Command::Flush { ticket } if self.staging.postpone(ticket) => Ok(()),
+                Command::Flush { ticket } if open && self.staging.postpone(ticket) => Ok(()),
                 _ => {
                     self.staging.feed(&mut **session, now, &mut events, true);
                     let outcome = session.submit(now, command, &mut events);

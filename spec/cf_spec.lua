@@ -98,6 +98,31 @@ describe("cf", function()
     end)
   end)
 
+  it("a timer that is stopped before its function has begun does not call it", function()
+    run(function()
+      local calls, timers = 0, {}
+      local function stop_all()
+        for _, timer in ipairs(timers) do
+          timer:stop()
+        end
+        calls = 0
+      end
+      for _, seconds in ipairs { 0.001, 0.003 } do
+        timers[#timers + 1] = cf.timeout(seconds, function() calls = calls + 1 end)
+        timers[#timers + 1] = cf.at(seconds, function() calls = calls + 1 end)
+      end
+      -- once this is over, all of them are due in one turn, and the coroutine that stops them is between them
+      cf.fork(function()
+        local from = loop.now()
+        while loop.now() - from < 0.01 do end   -- luacheck: ignore 542
+      end)
+      cf.sleep(0.002)
+      stop_all()
+      cf.sleep(0.01)
+      assert.equal(0, calls)
+    end)
+  end)
+
   it("join waits for all, also for one that raises", function()
     local saved, reports = loop.on_error, 0
     loop.on_error = function() reports = reports + 1 end

@@ -117,7 +117,13 @@ local function timer(host, name, repeats)
       error(("loop.%s: expected a function (got %s)"):format(name, type(fn)), 2)
     end
     local due = core.now() + seconds
-    local self = {}
+    local self, stopped = {}, false
+    -- Others have their turn between the timer and its coroutine, and may stop it.
+    local function run()
+      if not stopped then
+        fn()
+      end
+    end
     local function fire()
       if repeats then
         due = due + seconds
@@ -127,12 +133,13 @@ local function timer(host, name, repeats)
         end
         self.cancel = host.after(due - now, fire)
       end
-      host.spawn(fn)
+      host.spawn(run)
     end
     self.cancel = host.after(seconds, fire)
 
     --- Ends the timer. May be called twice.
     function self.stop()
+      stopped = true
       self.cancel()
       return true
     end

@@ -100,6 +100,8 @@ impl Driver {
             let mut session = self.link.connection().session();
             self.link.feed_all(&mut **session, &mut events);
             session.terminate(cause, &mut events);
+            // The first time nothing more is accepted from then on; the second takes what was until then.
+            self.link.feed_all(&mut **session, &mut events);
             self.link.feed_all(&mut **session, &mut events);
         }
         let told = (state == State::Failed).then_some(cause);

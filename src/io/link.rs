@@ -237,7 +237,7 @@ impl Link {
         match pump::step(self, &mut reader, &mut writer, read, Instant::now()) {
             Ok(step) => {
                 if step.acknowledge {
-                    socket.acknowledge();
+                    socket.acknowledge(false);
                 }
                 let out = &mut writer.out;
                 if !out.is_empty() {

@@ -231,7 +231,7 @@ impl<H: Hub> Pump<'_, H> {
         };
         give_buffer_back(&mut reader);
         if let (true, Some(socket)) = (step.acknowledge, self.stream.socket()) {
-            socket.acknowledge();
+            socket.acknowledge(false);
         }
         // Room that has come since nobody was told of: the pause had not begun.
         let mut worked = step.worked || skipped && !reader.stalled;
@@ -276,7 +276,7 @@ impl<H: Hub> Pump<'_, H> {
             let seen = match stream {
                 // It is not watched, or not for so little, but looked at now and then.
                 Stream::Plain(socket) if little => {
-                    recall.read(|| socket.read_now(input), || socket.acknowledge())
+                    recall.read(|| socket.read_now(input), || socket.acknowledge(true))
                 }
                 Stream::Plain(socket) if by_the_clock => socket.read_now(input),
                 _ => Poll::Pending,

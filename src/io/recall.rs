@@ -32,7 +32,7 @@ impl Recall {
             return Poll::Ready(Ok(first));
         }
         acknowledge();
-        // An end or an error is still there for the next look.
+        // The next look finds the end that comes second; of an error, no more than that it is the end.
         let second = match read() {
             Poll::Ready(Ok(second)) => second,
             _ => 0,

@@ -173,9 +173,10 @@ impl Staging {
     #[inline]
     pub(super) fn accept(&self, publish: &Publish<'_>, bounds: QueueBounds) -> Option<bool> {
         let size = publish.target.len() + publish.payload.len() + FRAME;
+        let mut intake = lock(&self.intake);
+        // What leaves `intake` is added to these under its lock.
         let messages = self.downstream.0.load(Ordering::Relaxed);
         let bytes = self.downstream.1.load(Ordering::Relaxed);
-        let mut intake = lock(&self.intake);
         let before = intake.byte_len();
         let waiting = before + bytes + size;
         if intake.len() + messages >= bounds.messages
@@ -263,17 +264,19 @@ impl Staging {
     }
 
     fn account(&self, session: &dyn Client, portions: &Queue) {
-        let (messages, bytes) = if session.is_closed() {
-            // Whatever comes now is refused by the session itself.
-            (usize::MAX / 2, 0)
+        let (messages, bytes) = &self.downstream;
+        if session.is_closed() {
+            // Whatever comes from here on is refused by the session itself.
+            let _intake = lock(&self.intake);
+            messages.store(usize::MAX / 2, Ordering::Relaxed);
+            bytes.store(0, Ordering::Relaxed);
         } else {
             let held = session.counters();
-            let messages = (held.queued + held.in_flight) as usize;
-            let bytes = held.queued_bytes as usize;
-            (messages + portions.len(), bytes + portions.byte_len())
-        };
-        self.downstream.0.store(messages, Ordering::Relaxed);
-        self.downstream.1.store(bytes, Ordering::Relaxed);
+            let held_messages = (held.queued + held.in_flight) as usize;
+            let held_bytes = held.queued_bytes as usize;
+            messages.store(held_messages + portions.len(), Ordering::Relaxed);
+            bytes.store(held_bytes + portions.byte_len(), Ordering::Relaxed);
+        }
     }
 
     /// Whether somebody waits for a message that the session has not been fed.

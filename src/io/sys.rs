@@ -30,13 +30,19 @@ pub(super) fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: u16) {
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes.into());
 }
 
-/// Has the kernel send the acknowledgement that it is holding back (tcp(7), TCP_QUICKACK), this once: an odd value would
-/// have it hold back none from now on.
-pub(super) fn acknowledge(socket: BorrowedFd<'_>) {
+/// Has the kernel send the acknowledgement that it is holding back (tcp(7), TCP_QUICKACK): this `once`, or also what it
+/// would hold back until something is sent.
+pub(super) fn acknowledge(socket: BorrowedFd<'_>, once: bool) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 2);
+    // Of a value that is set, the kernel takes an even one as "once".
+    set_option(
+        socket,
+        libc::IPPROTO_TCP,
+        libc::TCP_QUICKACK,
+        if once { 2 } else { 1 },
+    );
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = socket;
+    let _ = (socket, once);
 }
 
 /// Sets an option that only makes things quicker: a kernel that does not know it is no error.

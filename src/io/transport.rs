@@ -46,10 +46,10 @@ impl Plain {
     }
 
     /// Tells the peer at once that what was read has arrived, where the kernel would wait for
-    /// something to send with it.
-    pub fn acknowledge(&self) {
+    /// something to send with it; with `once`, of what comes next it does so again.
+    pub fn acknowledge(&self, once: bool) {
         if let Plain::Tcp(socket) = self {
-            sys::acknowledge(socket.as_fd());
+            sys::acknowledge(socket.as_fd(), once);
         }
     }
 
@@ -157,8 +157,8 @@ impl Watched {
     }
 
     /// See [`Plain::acknowledge`].
-    pub fn acknowledge(&self) {
-        self.socket.acknowledge();
+    pub fn acknowledge(&self, once: bool) {
+        self.socket.acknowledge(once);
     }
 
     /// Reads what is there, watched or not.

@@ -99,8 +99,15 @@ local function new(clock)
     return result
   end
 
+  -- Others have their turn between the timer and its coroutine, and may stop it.
+  local function run_task(entry)
+    if not entry.stopped then
+      entry.fn()
+    end
+  end
+
   local function fire_task(entry)
-    spawn(entry.fn)
+    spawn(run_task, entry)
   end
 
   local function fire_sleeper(entry)
@@ -118,7 +125,7 @@ local function new(clock)
   --- Ends the timer. May be called twice.
   function Timer:stop()
     timers.remove(heap, self)
-    self.period = nil
+    self.period, self.stopped = nil, true
     return true
   end
 

@@ -257,73 +257,11 @@ mod tests {
     use crate::io::link::Bounds;
     use crate::io::port::{Delivery, Port};
     use crate::io::staging::QueueBounds;
+    use crate::io::stub::Stub;
     use crate::io::wakeup::Woken;
-    use crate::message::{Batch, Command, Publish, Record, Value};
-    use crate::session::{Client, Counters, Session};
-    use bytes::BytesMut;
+    use crate::message::{Command, Record, Value};
     use std::io::Write;
     use std::net::TcpListener;
-
-    /// A session that says nothing and panics at the first byte.
-    #[derive(Default)]
-    struct Fragile {
-        waiting: Vec<u64>,
-    }
-
-    impl Session for Fragile {
-        type Events = Batch;
-        fn connected(&mut self, _: Instant, _: &mut Batch) {}
-        fn receive(
-            &mut self,
-            _: Instant,
-            input: &mut BytesMut,
-            _: &mut Batch,
-        ) -> Result<(), Error> {
-            assert!(
-                input.is_empty(),
-                "a bug in a session (this test provokes it)"
-            );
-            Ok(())
-        }
-        fn poll_transmit(&mut self, _: Instant, _: &mut BytesMut, _: &mut Batch) {}
-        fn deadline(&self) -> Option<Instant> {
-            None
-        }
-        fn expire(&mut self, _: Instant, _: &mut Batch) -> Result<(), Error> {
-            Ok(())
-        }
-        fn disconnected(&mut self, _: &Error, _: &mut Batch) {}
-        fn terminate(&mut self, cause: &Error, events: &mut Batch) {
-            for ticket in self.waiting.drain(..) {
-                events.fail(ticket, cause);
-            }
-        }
-        fn accepted(&self) -> bool {
-            true
-        }
-        fn finished(&self) -> bool {
-            false
-        }
-    }
-
-    impl Client for Fragile {
-        fn submit(&mut self, _: Instant, command: Command<'_>, _: &mut Batch) -> Result<(), Error> {
-            if let Command::Flush { ticket } = command {
-                self.waiting.push(ticket);
-            }
-            Ok(())
-        }
-        fn forfeit(&mut self, _: &Error, _: &mut Batch) {}
-        fn checker(&self) -> fn(&Publish<'_>) -> Result<(), Error> {
-            |_| Ok(())
-        }
-        fn is_closed(&self) -> bool {
-            false
-        }
-        fn counters(&self) -> Counters {
-            Counters::default()
-        }
-    }
 
     #[test]
     fn a_panic_in_a_session_fails_its_client() -> io::Result<()> {
@@ -344,12 +282,7 @@ mod tests {
             },
             pending: 10,
         };
-        let link = Arc::new(Link::new(
-            Box::<Fragile>::default(),
-            port.clone(),
-            1,
-            bounds,
-        ));
+        let link = Arc::new(Link::new(Box::<Stub>::default(), port.clone(), 1, bounds));
         link.submit(Command::Flush { ticket: 7 }).expect("accepted");
         start(link, endpoint, Policy::default())?;
         let mut delivery = Delivery::default();

@@ -20,6 +20,8 @@ mod pump;
 mod recall;
 pub mod runtime;
 pub mod staging;
+#[cfg(test)]
+mod stub;
 mod sys;
 #[cfg(feature = "tls")]
 mod tls;

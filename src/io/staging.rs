@@ -312,73 +312,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
-    use crate::session::{Counters, Session};
-    use bytes::BytesMut;
+    use crate::io::stub::Stub;
 
     const ROOMY: QueueBounds = QueueBounds {
         messages: 100_000,
         bytes: 100_000_000,
     };
-
-    /// Notes what it is told, and holds as much as it says.
-    #[derive(Default)]
-    struct Notes {
-        told: Vec<String>,
-        held: u64,
-    }
-
-    impl Session for Notes {
-        type Events = Batch;
-        fn connected(&mut self, _: Instant, _: &mut Batch) {}
-        fn receive(&mut self, _: Instant, _: &mut BytesMut, _: &mut Batch) -> Result<(), Error> {
-            Ok(())
-        }
-        fn poll_transmit(&mut self, _: Instant, _: &mut BytesMut, _: &mut Batch) {}
-        fn deadline(&self) -> Option<Instant> {
-            None
-        }
-        fn expire(&mut self, _: Instant, _: &mut Batch) -> Result<(), Error> {
-            Ok(())
-        }
-        fn disconnected(&mut self, _: &Error, _: &mut Batch) {}
-        fn terminate(&mut self, _: &Error, _: &mut Batch) {}
-        fn accepted(&self) -> bool {
-            true
-        }
-        fn finished(&self) -> bool {
-            false
-        }
-    }
-
-    impl Client for Notes {
-        fn submit(&mut self, _: Instant, command: Command<'_>, _: &mut Batch) -> Result<(), Error> {
-            match command {
-                Command::Publish(publish) => {
-                    self.held += (publish.target.len() + publish.payload.len()) as u64;
-                    let target = String::from_utf8_lossy(publish.target);
-                    self.told.push(target.into_owned());
-                }
-                Command::Flush { ticket } => self.told.push(format!("flush {ticket}")),
-                _ => {}
-            }
-            Ok(())
-        }
-        fn forfeit(&mut self, _: &Error, _: &mut Batch) {}
-        fn checker(&self) -> fn(&Publish<'_>) -> Result<(), Error> {
-            |_| Ok(())
-        }
-        fn is_closed(&self) -> bool {
-            false
-        }
-        fn counters(&self) -> Counters {
-            Counters {
-                queued: self.told.len() as u64,
-                queued_bytes: self.held,
-                ..Counters::default()
-            }
-        }
-    }
 
     fn accept(
         staging: &Staging,
@@ -396,13 +335,13 @@ mod tests {
         staging.accept(&publish, bounds)
     }
 
-    fn feed(staging: &Staging, session: &mut Notes) {
+    fn feed(staging: &Staging, session: &mut Stub) {
         staging.feed(session, Instant::now(), &mut Batch::for_client(1, 0), false);
     }
 
     #[test]
     fn a_flush_behind_much_waits_its_turn() {
-        let (staging, mut session) = (Staging::default(), Notes::default());
+        let (staging, mut session) = (Staging::default(), Stub::default());
         assert!(!staging.postpone(1), "nothing is before it");
         let payload = vec![0; PORTION];
         for target in ["a", "b", "c"] {
@@ -433,7 +372,7 @@ mod tests {
 
     #[test]
     fn one_that_comes_while_the_rest_is_handed_on_is_not_forgotten() {
-        let (staging, mut session) = (Staging::default(), Notes::default());
+        let (staging, mut session) = (Staging::default(), Stub::default());
         let payload = vec![0; PORTION];
         for target in ["a", "b", "c"] {
             assert!(accept(&staging, target, &payload, ROOMY).is_some());
@@ -456,7 +395,7 @@ mod tests {
 
     #[test]
     fn says_once_that_there_is_plenty() {
-        let (staging, mut session) = (Staging::default(), Notes::default());
+        let (staging, mut session) = (Staging::default(), Stub::default());
         for round in 0..2 {
             let half = vec![0; PLENTY / 2];
             assert_eq!(
@@ -473,7 +412,7 @@ mod tests {
 
     #[test]
     fn takes_no_more_than_there_is_room_for_with_what_was_handed_on() {
-        let (staging, mut session) = (Staging::default(), Notes::default());
+        let (staging, mut session) = (Staging::default(), Stub::default());
         let bounds = QueueBounds {
             messages: 4,
             ..ROOMY

@@ -2,6 +2,8 @@
 -- 0, 1 for an error in a script or while running, 2 for a wrong command line, 130 after Ctrl-C.
 -- Must not know: what a command does.
 
+local compat = require "MQ.compat"
+
 local cli = {}
 
 local commands = { "run", "broker", "sub", "pub", "bench" }
@@ -148,6 +150,9 @@ function cli.connect(address, opt)
   local MQ = require "MQ"
   local ok, mq, err = pcall(MQ.connect, address, opt)
   if not ok then
+    if compat.interrupted(mq) then
+      error(mq, 0)
+    end
     return nil, (tostring(mq):gsub("^MQ%.connect: ", ""))
   end
   return mq, err
@@ -185,7 +190,8 @@ end
 
 --- Closes every client, each at most so many seconds, then every broker: it may be theirs.
 function cli.close_all(seconds)
-  local dispatch = require("MQ.dispatch").opened()
+  local loaded = package.loaded["MQ.dispatch"]   -- not a table where Ctrl-C came while it was loaded
+  local dispatch = type(loaded) == "table" and loaded.opened()
   if not dispatch then
     return
   end
@@ -212,7 +218,7 @@ local function serve(exit)
   require("MQ.terminal").clear()
   if not ok then
     code = 130
-    if not require("MQ.compat").interrupted(err) then
+    if not compat.interrupted(err) then
       io.stderr:write("mq: ", tostring(err), "\n")
       code = 1
     end

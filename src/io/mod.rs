@@ -30,3 +30,6 @@ pub mod waiter;
 pub mod wakeup;
 #[cfg(feature = "websocket")]
 mod websocket;
+
+#[cfg(feature = "lua")]
+pub(crate) use sys::hold_interrupts;

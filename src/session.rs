@@ -103,7 +103,7 @@ pub enum Patience {
     /// At once.
     None,
     /// When so much time has passed, or there are so many bytes: nobody waits for an answer, and
-    /// the peer has something to do until then. Counted in microseconds, a millisecond at most.
+    /// the peer has something to do until then. Counted in microseconds, 65 milliseconds at most.
     Some {
         /// So much.
         time: Duration,

@@ -4,6 +4,7 @@
 //!
 //! Lock order: reader, writer, session, staging, port. No lock is held across a wait.
 
+use super::flood::Flood;
 use super::pump::Ending;
 use super::transport::Plain;
 use crate::session::{Patience, Session};
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// What was queued meanwhile is written after this time at the latest, while the pump lingers.
 pub(super) const LINGER: Duration = Duration::from_millis(1);
+
+/// What fits into half a word without being taken for [`Patience::Millisecond`], in microseconds.
+const LONGEST_PATIENCE: u128 = 0xfffe;
 
 /// With so many bytes queued a pump that lingers is woken, once.
 pub(super) const PLENTY: usize = 64 * 1024;
@@ -116,6 +120,7 @@ pub(super) struct Reader {
     /// The session left input unread because nobody takes events.
     pub(super) stalled: bool,
     pub(super) accepted: bool,
+    pub(super) flood: Flood,
 }
 
 /// What waits to be written, and the socket for those who need not go through the pump.
@@ -136,7 +141,7 @@ pub(super) struct Connection<S: Session + ?Sized> {
     /// What a reader other than the pump has found.
     ending: Mutex<Option<Ending>>,
     pub(super) signal: Signal,
-    /// What the session last said; see [`Session::patience`].
+    /// See [`Connection::set_patience`].
     patience: AtomicU32,
     /// The pump has stopped reading because nobody takes events.
     pub(super) paused: AtomicBool,
@@ -202,11 +207,12 @@ impl<S: Session + ?Sized> Connection<S> {
         self.patience() != Patience::None
     }
 
+    /// What the session last said ([`Session::patience`]), or what a [`Flood`] allows.
     pub(super) fn set_patience(&self, patience: Patience) {
         let number = match patience {
             Patience::None => 0,
             Patience::Some { time, bytes } => {
-                let time = time.min(LINGER).as_micros() as u32;
+                let time = time.as_micros().min(LONGEST_PATIENCE) as u32;
                 time << 16 | u32::from(bytes.max(1))
             }
             Patience::Millisecond => u32::MAX,
@@ -294,6 +300,8 @@ pub(super) trait Hub: Send + Sync + 'static {
     const PEER: &str;
     /// Reads and writes before other connections get their turn.
     const ROUNDS: usize;
+    /// Whether a [`Flood`] may be read a little late.
+    const GATHERS: bool;
 
     fn connection(&self) -> &Connection<Self::Session>;
     /// An empty event queue with the room that the consumer has now.

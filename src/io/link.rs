@@ -330,6 +330,7 @@ impl Hub for Link {
 
     const PEER: &str = "server";
     const ROUNDS: usize = 16;
+    const GATHERS: bool = true;
 
     fn connection(&self) -> &Connection<dyn Client> {
         &self.connection

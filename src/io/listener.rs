@@ -442,6 +442,8 @@ impl Hub for Served {
     const PEER: &str = "client";
     // Few: those who publish must not be far ahead of those who receive.
     const ROUNDS: usize = 2;
+    // Whoever it is meant for would have it late.
+    const GATHERS: bool = false;
 
     fn connection(&self) -> &Connection<dyn Peer> {
         &self.connection

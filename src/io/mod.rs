@@ -8,6 +8,7 @@ mod connection;
 pub mod doorbell;
 pub mod driver;
 pub mod endpoint;
+mod flood;
 pub mod fork;
 #[cfg(feature = "httpd")]
 pub mod httpd;

@@ -137,7 +137,15 @@ pub(super) fn step<H: Hub>(
             reader.accepted = true;
             connection.accepted.fetch_add(1, Ordering::Relaxed);
         }
-        connection.set_patience(session.patience());
+        let mut patience = session.patience();
+        if H::GATHERS {
+            let sent = connection.bytes_out.load(Ordering::Relaxed);
+            reader.flood.note(now, read, sent);
+            if patience == Patience::None {
+                patience = reader.flood.patience();
+            }
+        }
+        connection.set_patience(patience);
         session.finished() && !hub.has_more()
     };
     hub.deliver(events);
@@ -309,7 +317,10 @@ impl<H: Hub> Pump<'_, H> {
     /// Decides who must wake us, then looks for what was queued before that was known: true.
     fn settle(&mut self, now: Instant, busy: bool) -> io::Result<bool> {
         let connection = self.hub.connection();
-        if busy || connection.signal.take_touched() {
+        let touched = connection.signal.take_touched();
+        // Who only reads, and more seldom than that, has nothing to linger for.
+        let rests = matches!(connection.patience(), Patience::Some { time, .. } if time > LINGER);
+        if touched || busy && !rests {
             self.linger_until = Some(now + LINGER);
         }
         self.linger_until = self.linger_until.filter(|until| *until > now);

@@ -116,7 +116,11 @@ impl Drop for Held {
     fn drop(&mut self) {
         // SAFETY: the set is ours, and what the kernel said.
         unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut());
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.before,
+                std::ptr::null_mut(),
+            );
         }
     }
 }

@@ -21,20 +21,3 @@ pub mod message;
 pub mod session;
 #[cfg(test)]
 mod testing;
-
-/// `require "MQ.core"`, as Lua calls it; an error is that Lua has no memory left.
-#[cfg(feature = "lua")]
-#[allow(unsafe_code, non_snake_case)] // the entry point that `mlua::lua_module` would write
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn luaopen_MQ_core(state: *mut mlua::lua_State) -> std::ffi::c_int {
-    // An interpreter answers Ctrl-C with a hook that raises an error, and mlua, while it makes itself ready, with a panic
-    // that ends the process: it comes before or after.
-    let held = io::hold_interrupts();
-    // SAFETY: `state` is what Lua called with. An error leaves by longjmp, after the closure has let go of `held`.
-    unsafe {
-        mlua::Lua::entrypoint1(state, move |lua| {
-            let _held = held;
-            binding::module(lua)
-        })
-    }
-}

@@ -7,6 +7,7 @@
 mod broker;
 mod client;
 mod convert;
+mod entry;
 mod json;
 mod port;
 mod raw;

@@ -280,7 +280,7 @@ impl Link {
     /// Asks the pump to leave the watch over the socket to the calling thread, which keeps
     /// reading it: two threads that wake for each message are one too many.
     pub fn want_lease(&self) {
-        if self.connection.lease() == Lease::None {
+        if self.connection.lease() == Lease::None && !self.connection.is_patient() {
             self.connection.set_lease(Lease::Wanted);
             self.connection.signal.wake();
         }
@@ -396,10 +396,11 @@ mod tests {
     use crate::message::Value;
     use crate::session::Patience;
     use std::io;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
 
-    #[test]
-    fn a_lua_thread_leaves_the_socket_of_a_patient_session_to_the_pump() -> io::Result<()> {
+    fn connected(socket: Plain) -> io::Result<Arc<Link>> {
         let options = Options::parse(&Value::Nil).expect("the defaults are valid");
         let bounds = Bounds {
             queue: QueueBounds {
@@ -410,9 +411,14 @@ mod tests {
         };
         let port = Arc::new(Port::new()?);
         let link = Link::new(Box::new(Redis::new(options)), port, 1, bounds);
+        link.connection.reset(Some(Arc::new(socket)));
+        Ok(Arc::new(link))
+    }
+
+    #[test]
+    fn a_lua_thread_leaves_the_socket_of_a_patient_session_to_the_pump() -> io::Result<()> {
         let (socket, _peer) = UnixStream::pair()?;
-        let socket = Arc::new(Plain::Unix(socket));
-        link.connection.reset(Some(socket));
+        let link = connected(Plain::Unix(socket))?;
         assert!(link.socket().is_some());
         let some = Patience::Some {
             time: Duration::from_micros(50),
@@ -421,7 +427,45 @@ mod tests {
         for patience in [some, Patience::Millisecond] {
             link.connection.set_patience(patience);
             assert!(link.socket().is_none(), "{patience:?}");
+            link.want_lease();
+            assert_eq!(link.connection.lease(), Lease::None, "{patience:?}");
         }
+        Ok(())
+    }
+
+    /// Has the session told of handfuls that come one after the other.
+    fn flood(link: &Arc<Link>) {
+        let now = Instant::now();
+        let connection = &link.connection;
+        for look in 0..200 {
+            let now = now + Duration::from_micros(200) * look;
+            let (mut reader, mut writer) = (connection.reader(), connection.writer());
+            let step = pump::step(link, &mut reader, &mut writer, 1800, now);
+            assert!(step.is_ok(), "look {look}");
+        }
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn a_flood_is_the_pumps_until_something_is_sent() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let link = connected(Plain::Tcp(TcpStream::connect(listener.local_addr()?)?))?;
+        flood(&link);
+        assert!(link.socket().is_none());
+        link.connection.bytes_out.fetch_add(1, Ordering::Relaxed);
+        let (mut reader, mut writer) = (link.connection.reader(), link.connection.writer());
+        assert!(pump::step(&link, &mut reader, &mut writer, 0, Instant::now()).is_ok());
+        drop((reader, writer));
+        assert!(link.socket().is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn a_flood_through_a_unix_socket_is_read_as_it_comes() -> io::Result<()> {
+        let (socket, _peer) = UnixStream::pair()?;
+        let link = connected(Plain::Unix(socket))?;
+        flood(&link);
+        assert!(link.socket().is_some());
         Ok(())
     }
 }

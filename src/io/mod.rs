@@ -31,6 +31,3 @@ pub mod waiter;
 pub mod wakeup;
 #[cfg(feature = "websocket")]
 mod websocket;
-
-#[cfg(feature = "lua")]
-pub(crate) use sys::hold_interrupts;

@@ -138,7 +138,8 @@ pub(super) fn step<H: Hub>(
             connection.accepted.fetch_add(1, Ordering::Relaxed);
         }
         let mut patience = session.patience();
-        if H::GATHERS {
+        let heeded = writer.direct.as_ref();
+        if H::GATHERS && heeded.is_some_and(|socket| socket.heeds_low_water()) {
             let sent = connection.bytes_out.load(Ordering::Relaxed);
             reader.flood.note(now, read, sent);
             if patience == Patience::None {
@@ -182,13 +183,15 @@ pub(super) fn give_buffer_back(reader: &mut Reader) {
 impl<H: Hub> Pump<'_, H> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         self.hub.connection().signal.register(cx.waker());
-        let mut busy = self.hub.connection().signal.take_touched();
+        // Something was queued: more may follow.
+        let touched = self.hub.connection().signal.take_touched();
+        let mut busy = touched;
         for _ in 0..H::ROUNDS {
             let now = Instant::now();
             match self.round(cx, now) {
                 Err(ending) => return Poll::Ready(ending),
                 Ok(true) => busy = true,
-                Ok(false) => match self.settle(now, busy) {
+                Ok(false) => match self.settle(now, busy, touched) {
                     Err(error) => return Poll::Ready(Ending::Broken(failed(&error))),
                     // Something was queued before it was known that it must wake us.
                     Ok(true) => busy = true,
@@ -315,9 +318,9 @@ impl<H: Hub> Pump<'_, H> {
     }
 
     /// Decides who must wake us, then looks for what was queued before that was known: true.
-    fn settle(&mut self, now: Instant, busy: bool) -> io::Result<bool> {
+    fn settle(&mut self, now: Instant, busy: bool, touched: bool) -> io::Result<bool> {
         let connection = self.hub.connection();
-        let touched = connection.signal.take_touched();
+        let touched = connection.signal.take_touched() || touched;
         // Who only reads, and more seldom than that, has nothing to linger for.
         let rests = matches!(connection.patience(), Patience::Some { time, .. } if time > LINGER);
         if touched || busy && !rests {
@@ -328,6 +331,10 @@ impl<H: Hub> Pump<'_, H> {
         let watch = self.choose_watch(now, !writer.out.is_empty());
         if let Stream::Plain(socket) = &mut self.stream {
             let (bytes, check) = match connection.patience() {
+                // Whoever makes room for what is there wakes us.
+                Patience::Some { bytes, .. } if connection.paused.load(Ordering::SeqCst) => {
+                    (bytes, None)
+                }
                 Patience::Some { time, bytes } if !self.in_vain => (bytes, Some(now + time)),
                 _ => (1, None),
             };

@@ -1,4 +1,4 @@
-//! Six calls that no crate wraps safely for our use, and nothing else: the one file of `io` with
+//! Five calls that no crate wraps safely for our use, and nothing else: the one file of `io` with
 //! `unsafe` in it.
 #![allow(unsafe_code)]
 
@@ -6,8 +6,6 @@
 use super::nap::Timer;
 use super::transport::Plain;
 use std::io;
-#[cfg(feature = "lua")]
-use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
@@ -83,44 +81,4 @@ pub(super) fn watch_timer(timer: Timer) -> io::Result<AsyncFd<Timer>> {
     // always names that one; the `AsyncFd` owns the `Timer`, and drops its registration before it.
     let watch = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) }?;
     Ok(watch)
-}
-
-/// Keeps SIGINT from this thread until the result is dropped; one that comes meanwhile, comes then.
-#[cfg(feature = "lua")]
-pub(crate) fn hold_interrupts() -> Held {
-    // SAFETY: both sets are ours, and `sigemptyset` makes of what it gets a set, whatever was there. A failure, of which
-    // POSIX knows none here, leaves `before` empty and the thread as it was.
-    unsafe {
-        let mut before = std::mem::zeroed();
-        let mut interrupt = std::mem::zeroed();
-        libc::sigemptyset(&raw mut interrupt);
-        libc::sigaddset(&raw mut interrupt, libc::SIGINT);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const interrupt, &raw mut before);
-        Held {
-            before,
-            thread: PhantomData,
-        }
-    }
-}
-
-/// See [`hold_interrupts`].
-#[cfg(feature = "lua")]
-pub(crate) struct Held {
-    before: libc::sigset_t,
-    /// A mask is its thread's: this goes to no other.
-    thread: PhantomData<*const ()>,
-}
-
-#[cfg(feature = "lua")]
-impl Drop for Held {
-    fn drop(&mut self) {
-        // SAFETY: the set is ours, and what the kernel said.
-        unsafe {
-            libc::pthread_sigmask(
-                libc::SIG_SETMASK,
-                &raw const self.before,
-                std::ptr::null_mut(),
-            );
-        }
-    }
 }

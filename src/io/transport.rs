@@ -53,6 +53,11 @@ impl Plain {
         }
     }
 
+    /// Whether a low water mark spares wake-ups: a unix socket of Linux wakes for every byte, whatever it was told.
+    pub fn heeds_low_water(&self) -> bool {
+        cfg!(any(target_os = "linux", target_os = "android")) && matches!(self, Plain::Tcp(_))
+    }
+
     /// Says that nothing more will be written.
     ///
     /// # Errors

@@ -3,10 +3,6 @@
 //! In version 5 a message names the subscriptions that it matched (section 3.3.4). An identifier is
 //! made from its filter, so that it means the same to the next process of the same session. Where
 //! a message names none, its topic is compared.
-//!
-//! To name them costs a broker more than it seems (mosquitto 2.0: 2 % of all that it does for a message), and only tells
-//! apart what overlaps: a subscription that is the only one has no identifier until another one has a topic in common
-//! with it.
 
 use super::options;
 use crate::client::subscriptions::{Inserted, Subscription, Subscriptions};
@@ -48,8 +44,6 @@ pub(super) struct Routes {
     /// Identifiers of subscriptions that have ended, the last ones: what was on its way for them is
     /// not for another one that matches, which gets its own copy.
     ended: VecDeque<u32>,
-    /// The subscription that the broker is asked for without an identifier: no other one has a topic in common with it.
-    unnamed: Option<Key>,
     /// Filters without wildcards, by topic.
     plain: HashMap<String, Key>,
     /// Those with wildcards, without their share's name.
@@ -114,9 +108,6 @@ impl Routes {
             asked: false,
             properties: given.member("properties").clone(),
         };
-        if self.wishes.is_empty() && topic::shared_filter(filter).is_none() {
-            self.unnamed = Some(key);
-        }
         self.by_identifier.insert(identifier, key);
         self.ended.retain(|known| *known != identifier);
         self.wishes.insert(key, wish);
@@ -139,7 +130,6 @@ impl Routes {
             }
             self.ended.push_back(wish.identifier);
         }
-        self.unnamed = self.unnamed.filter(|known| *known != key);
         self.recent.valid = false;
         self.any_ended = true;
         let gone = self.subscriptions.remove(key)?;
@@ -155,21 +145,6 @@ impl Routes {
     /// What a subscription asks for.
     pub(super) fn wish(&self, key: Key) -> Option<&Wish> {
         self.wishes.get(&key)
-    }
-
-    /// Whether the broker is to be told its identifier.
-    pub(super) fn is_named(&self, key: Key) -> bool {
-        self.unnamed != Some(key)
-    }
-
-    /// The one that needs an identifier from now on, because `key` has a topic in common with it.
-    pub(super) fn name_beside(&mut self, key: Key) -> Option<Key> {
-        let unnamed = self.unnamed.filter(|known| *known != key)?;
-        let filter_of = |key| self.subscriptions.find(key).map(|known| known.name.clone());
-        let [one, other] = [unnamed, key].map(filter_of).map(Option::unwrap_or_default);
-        let [one, other] = [&one, &other].map(|name| std::str::from_utf8(name).unwrap_or_default());
-        self.unnamed
-            .take_if(|_| topic::overlap(one, unshared(other)))
     }
 
     /// The broker is asked for it.
@@ -315,17 +290,6 @@ mod tests {
         assert_eq!(routes.route("a/b", second.as_properties()), [2]);
         let strange = naming(&routes, &[99]);
         assert_eq!(routes.route("a/b", strange.as_properties()), [1, 2]);
-    }
-
-    #[test]
-    fn only_one_that_is_alone_goes_without_an_identifier() {
-        let mut routes = routes(&["a/b", "c", "a/+"]);
-        assert!(!routes.is_named(1) && routes.is_named(2) && routes.is_named(3));
-        assert_eq!(routes.name_beside(2), None);
-        assert_eq!(routes.name_beside(1), None, "it is itself");
-        assert_eq!(routes.name_beside(3), Some(1));
-        assert!(routes.is_named(1));
-        assert_eq!(routes.name_beside(3), None, "once");
     }
 
     #[test]

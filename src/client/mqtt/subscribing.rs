@@ -39,23 +39,13 @@ impl Mqtt {
                 return Err(Error::invalid(format!("already subscribed to {filter:?}")));
             }
         }
-        if let Some(unnamed) = self.routes.name_beside(key) {
-            // Before the other one: from there on a message for both names both.
-            if self.broker.identifiers && self.has_asked_for(unnamed) {
-                self.ask(now, unnamed, true, events);
-            }
-        }
         self.claim_strays(key, events);
-        if self.stage == Stage::Ready && !self.has_asked_for(key) {
-            self.ask(now, key, false, events);
+        let subscription = self.routes.subscriptions.find(key);
+        let wanted = subscription.is_some_and(|known| known.stage == SubscriptionStage::Wanted);
+        if wanted && self.stage == Stage::Ready {
+            self.ask(now, key, events);
         }
         Ok(())
-    }
-
-    /// On this connection.
-    fn has_asked_for(&mut self, key: Key) -> bool {
-        let subscription = self.routes.subscriptions.find(key);
-        subscription.is_some_and(|known| known.stage != SubscriptionStage::Wanted)
     }
 
     pub(super) fn unsubscribe(
@@ -107,12 +97,12 @@ impl Mqtt {
             .subscriptions
             .ask_wanted(|key, _| wanted.push(key));
         for key in wanted {
-            self.ask(now, key, false, events);
+            self.ask(now, key, events);
         }
     }
 
-    /// Asks the broker for one subscription; `again`: that it has confirmed on this connection, or will.
-    fn ask(&mut self, now: Instant, key: Key, again: bool, events: &mut Batch) {
+    /// Asks the broker for one subscription.
+    fn ask(&mut self, now: Instant, key: Key, events: &mut Batch) {
         let waits = !self.may_ask(now);
         if let Some(subscription) = self.routes.subscriptions.find(key) {
             subscription.stage = match waits {
@@ -121,7 +111,7 @@ impl Mqtt {
             };
         }
         if !waits {
-            if let Err(error) = self.ask_for(key, again) {
+            if let Err(error) = self.ask_for(key) {
                 self.drop_refused(key, &error, events);
             }
         }
@@ -170,11 +160,10 @@ impl Mqtt {
     ///
     /// # Errors
     /// The broker would not take it.
-    fn ask_for(&mut self, key: Key, again: bool) -> Result<(), Error> {
+    fn ask_for(&mut self, key: Key) -> Result<(), Error> {
         let Some(wish) = self.routes.wish(key).cloned() else {
             return Ok(());
         };
-        let named = self.broker.identifiers && self.routes.is_named(key);
         let Some(subscription) = self.routes.subscriptions.find(key) else {
             return Ok(());
         };
@@ -193,14 +182,14 @@ impl Mqtt {
             return refuse("wildcards");
         }
         let mut list: PropertyList = properties::parse(&wish.properties, Place::Subscribe)?;
-        if named {
+        if self.broker.identifiers {
             properties::push(
                 &mut list,
                 PropertyId::SubscriptionIdentifier,
                 PropertyValue::Varint(wish.identifier),
             )?;
         }
-        let known = again || subscription.waiter.is_none() && self.resume;
+        let known = subscription.waiter.is_none() && self.resume;
         let packet_id = self.in_flight.push(Due::SubAck(key), &[], None);
         let packet = Subscribe {
             packet_id,

@@ -79,19 +79,6 @@ pub fn matches(filter: &str, name: &str) -> bool {
     levels.next().is_none()
 }
 
-/// Whether there may be a topic that is for subscribers of either filter. Both are as [`matches`] wants them. (That
-/// wildcards are not for names that start with `$` is left out.)
-pub fn overlap(one: &str, other: &str) -> bool {
-    let (mut one, mut other) = (one.split('/'), other.split('/'));
-    loop {
-        match (one.next(), other.next()) {
-            (None, None) | (Some("#"), _) | (_, Some("#")) => return true,
-            (Some(one), Some(other)) if one == other || one == "+" || other == "+" => {}
-            _ => return false,
-        }
-    }
-}
-
 /// Without NUL and wildcards. Looks at all of it rather than stop at the first, which the compiler can vectorize.
 #[inline]
 pub(super) fn is_plain(text: &str) -> bool {

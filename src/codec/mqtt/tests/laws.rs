@@ -376,29 +376,4 @@ proptest! {
         let plus: Vec<&str> = name.split('/').map(|_| "+").collect();
         prop_assert_eq!(topic::matches(&plus.join("/"), &name), !name.starts_with('$'));
     }
-
-    /// Filters that have a name in common overlap, whichever comes first.
-    #[test]
-    fn overlapping(
-        name in "[ab]?(/[ab]?){0,3}",
-        one in "([ab+]?/){0,3}([ab+]|#)",
-        other in "([ab+]?/){0,3}([ab+]|#)",
-    ) {
-        let common = [&one, &other].iter().all(|filter| topic::matches(filter, &name));
-        prop_assert!(!common || topic::overlap(&one, &other));
-        prop_assert_eq!(topic::overlap(&one, &other), topic::overlap(&other, &one));
-    }
-}
-
-#[test]
-fn filters_without_a_name_in_common_do_not_overlap() {
-    for (one, other) in [
-        ("a/b", "a/c"),
-        ("a/+", "b/+"),
-        ("a", "a/b"),
-        ("a/+", "a"),
-        ("a/#", "+"),
-    ] {
-        assert_eq!(topic::overlap(one, other), other == "+", "{one} {other}");
-    }
 }

@@ -153,17 +153,22 @@ describe("MQ.mqtt: a stream of 10,000", function()
 
   for version, qos in pairs { [5] = 1, ["3.1.1"] = 2 } do
     kind("survives a broker that is suspended for longer than keepalive + timeout", version, qos, function()
-      local receiver, sender = persistent(server, "receiver", 5), persistent(server, "sender", version)
+      -- Where two connections of a session follow each other, and the first is dead before all its PUBRELs are written,
+      -- mosquitto 2.0.11 publishes those messages anew: it is to find no dead attempts of the receiver's.
+      local proxy = helper.proxy(server.port)
+      local receiver, sender = persistent(proxy, "receiver", 5), persistent(server, "sender", version)
       local tally = receive(receiver, qos)
       local posting = stream(sender, qos)
       came(tally, 5000)
       server:suspend()
-      -- Both notice; then each tries again, in vain, and its attempts wait for the broker to go on.
+      proxy.refuse()
+      -- Both notice, and try again in vain; the attempts of the sender wait for the broker to go on.
       eventually(function() return tally.lost == 1 and sender:stats().state ~= "connected" end, 10)
       local tries = 0
       sender.on_error = function() tries = tries + 1 end
       eventually(function() return tries >= 1 end, 10)
       server:resume()
+      proxy.accept()
       assert.same({ true, nil }, { await(posting, 30) })
       came(tally, COUNT)
       assert_whole(tally, qos)

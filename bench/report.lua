@@ -84,8 +84,7 @@ function report.table(rows, peer_names, measured)
     if rounds then
       local our = median_of(rounds, "ours", row.value)
       local its = row.peer and median_of(rounds, row.peer, row.value)
-      -- as it is printed: medians of a few rounds say no more
-      local ratio = our and its and math.floor(our / its * 100 + 0.5) / 100
+      local ratio = our and its and our / its
       local bound, met = judge(row, our, ratio)
       local verdict = met == nil and "" or not our and "not run" or met and "ok" or "MISSED"
       missed = missed + (verdict == "MISSED" and 1 or 0)

@@ -7,7 +7,6 @@
 mod broker;
 mod client;
 mod convert;
-mod entry;
 mod json;
 mod port;
 mod raw;

@@ -1,5 +1,5 @@
-//! The functions that Lua calls for every message, written against Lua's C API: mlua's safe
-//! values cost twice as much as all the rest of a message.
+//! What Lua calls for `require "MQ.core"`, and the functions that it calls for every message, written against Lua's C
+//! API: mlua's safe values cost twice as much as all the rest of a message.
 //!
 //! The rules that make the `unsafe` here sound:
 //! - No Rust value with a destructor lives across a call of Lua that may raise, since Lua leaves
@@ -19,6 +19,7 @@ use super::server::Sockets;
 use crate::message::{unpack, Meta, Value, Verdict};
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::{Lua, LuaFunction, LuaResult};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use std::ffi::{c_char, c_int};
 use std::mem::size_of;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -30,6 +31,39 @@ const ANSWERED: i64 = 0;
 const FAILED: i64 = -1;
 /// First value of a change of state.
 const STATE: i64 = -2;
+
+/// What `mlua::lua_module` would write, where Ctrl-C does no harm. An error is that Lua has no memory left.
+#[allow(non_snake_case)]
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn luaopen_MQ_core(state: *mut lua_State) -> c_int {
+    // SAFETY: `state` is what Lua called with, and outlives the call.
+    unsafe {
+        make_ready(state);
+        Lua::entrypoint1(state, super::module)
+    }
+}
+
+/// Has mlua made ready with no interruption: the interpreter answers Ctrl-C with a hook that raises an error, and mlua,
+/// at that moment, with a panic that ends the process.
+///
+/// # Safety
+/// `state` is that of the running function.
+unsafe fn make_ready(state: *mut lua_State) {
+    let interrupt: SigSet = Signal::SIGINT.into();
+    let before = interrupt.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    // SAFETY: a hook is put back as it was found; nothing here raises, now that there is none.
+    unsafe {
+        let hook = ffi::lua_gethook(state);
+        let (mask, count) = (ffi::lua_gethookmask(state), ffi::lua_gethookcount(state));
+        ffi::lua_sethook(state, None, 0, 0);
+        Lua::get_or_init_from_ptr(state);
+        ffi::lua_sethook(state, hook, mask, count);
+    }
+    if let Ok(before) = before {
+        // It was the thread's own: it is none that could be wrong.
+        let _ = before.thread_set_mask();
+    }
+}
 
 /// `port.next`.
 pub(super) fn next_function(lua: &Lua, consumer: Rc<Consumer>) -> LuaResult<LuaFunction> {

@@ -60,7 +60,7 @@ end
 
 -- ---- in: a callback that counts the messages of one filter ------------------------------------
 
-local function inward(qos, count)
+local function inward(qos, count, how)
   local filter, topic = ("bench/in%d/+"):format(qos), ("bench/in%d/x"):format(qos)
   local function side(subscriber)
     runner.ready(subscriber)
@@ -72,12 +72,15 @@ local function inward(qos, count)
   return function()
     return {
       libmosquitto = side(runner.peer("mqtt_subscribe", server.port, filter, count, qos)),
-      ours = runner.unless_left_out(side, "mqtt_subscribe", server.port, filter, count, qos),
+      ours = runner.unless_left_out(side, "mqtt_subscribe", server.port, filter, count, qos, how),
     }
   end
 end
 
 define("MI0", inward(0, 500000), rows("in, QoS 0", "messages", 0.6))
+define("MI0i", inward(0, 500000, "identified"), {
+  { value = "rate", unit = "in, QoS 0, MQ with a subscription identifier, its default: messages/s" },
+})
 define("MI1", inward(1, 200000), rows("in, QoS 1", "messages", 0.8))
 define("MI2", inward(2, 100000), rows("in, QoS 2", "messages", 0.8))
 

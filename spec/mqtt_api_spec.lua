@@ -45,6 +45,7 @@ describe("MQ.mqtt", function()
         { { will = { topic = "a", retain = 1 } }, "retain" }, { { will = { topic = "a", delay = -1 } }, "delay" },
         { { receive_maximum = 0 }, "receive_maximum" }, { { receive_maximum = 65536 }, "receive_maximum" },
         { { max_in_flight = 0 }, "max_in_flight" }, { { topic_alias_maximum = -1 }, "topic_alias_maximum" },
+        { { subscription_identifiers = 1 }, "subscription_identifiers" },
         { { properties = "x" }, "properties" }, { { on_auth = "x" }, "on_auth" }, { { redirect = "x" }, "redirect" },
       }
       for _, case in ipairs(cases) do

@@ -153,6 +153,7 @@ return client.define {
     topic_alias_maximum = {
       kind = "integer", min = 0, max = 65535, default = 64, example = "topic_alias_maximum = 64",
     },
+    subscription_identifiers = { kind = "boolean", default = true, example = "subscription_identifiers = false" },
     properties = with(properties, "properties = {request_response_information = true}"),
     auth_method = { kind = "string", example = 'auth_method = "SCRAM-SHA-256"' },
     auth_data = { kind = "string", empty = true, secret = true, example = 'auth_data = "…"' },

@@ -55,6 +55,8 @@ pub struct Options {
     pub(super) max_in_flight_unsaid: usize,
     /// Topic aliases that the broker may use.
     pub(super) topic_alias_maximum: u16,
+    /// Messages are to name the subscriptions that they are for (version 5).
+    pub(super) subscription_identifiers: bool,
     /// Bytes of the largest packet that the broker may send.
     pub(super) max_packet: usize,
     /// Messages that may wait to be sent or answered.
@@ -127,6 +129,7 @@ impl Options {
             max_in_flight: size("max_in_flight", 1000).clamp(1, 65_535),
             max_in_flight_unsaid: size("max_in_flight", UNSAID).clamp(1, 65_535),
             topic_alias_maximum: size("topic_alias_maximum", 64).min(65_535) as u16,
+            subscription_identifiers: flag("subscription_identifiers", true),
             max_packet: size("max_packet", 64 << 20),
             max_queue: size("max_queue", 100_000).max(1),
             max_queue_bytes: size("max_queue_bytes", 64 << 20).max(1),

@@ -182,7 +182,7 @@ impl Mqtt {
             return refuse("wildcards");
         }
         let mut list: PropertyList = properties::parse(&wish.properties, Place::Subscribe)?;
-        if self.broker.identifiers {
+        if self.broker.identifiers && self.options.subscription_identifiers {
             properties::push(
                 &mut list,
                 PropertyId::SubscriptionIdentifier,

@@ -198,6 +198,17 @@ fn overlapping_filters_get_a_message_each() -> Outcome {
 }
 
 #[test]
+fn a_program_may_do_without_identifiers() -> Outcome {
+    let mut pair = wired(&[("subscription_identifiers", Value::Boolean(false))]).ready()?;
+    pair.subscribe(1, 10, "a/+")?;
+    pair.settle()?;
+    assert_eq!(pair.log(), ["SUBSCRIBE 1 q1 rh0 a/+"]);
+    pair.arrives(Qos::AtMostOnce, "a/b", "x")?;
+    assert_eq!(pair.told(), [done(1), message(10, "a/b", "x")]);
+    Ok(())
+}
+
+#[test]
 fn an_identifier_names_the_one_that_a_message_is_for() -> Outcome {
     let mut pair = wired(&[]).ready()?;
     pair.subscribe(1, 10, "a/b")?;

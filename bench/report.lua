@@ -20,6 +20,23 @@ local function median_of(rounds, side, value)
   return #list > 0 and median(list) or nil
 end
 
+-- The quarters below and above which the rounds' ratios lie, as text: rows whose spread holds 1 are a tie.
+local function spread_of(rounds, peer, value)
+  local ratios = {}
+  for _, round in ipairs(rounds) do
+    local our, its = (round.ours or {})[value], (round[peer] or {})[value]
+    if our and its then
+      ratios[#ratios + 1] = our / its
+    end
+  end
+  if #ratios < 4 then
+    return ""
+  end
+  table.sort(ratios)
+  local quarter = math.floor(#ratios / 4)
+  return ("%.2f–%.2f"):format(ratios[1 + quarter], ratios[#ratios - quarter])
+end
+
 local function pretty(number)
   if not number then
     return "–"
@@ -34,7 +51,7 @@ local function pretty(number)
   return text
 end
 
--- The bound as text and whether it is met; nil where there is none.
+-- The bound as text, "" where there is none, and whether it is met.
 local function judge(row, our, ratio)
   local bounds, met = {}, true
   local function bound(text, ok)
@@ -45,10 +62,7 @@ local function judge(row, our, ratio)
   if row.at_most then bound(("≤ %g ×"):format(row.at_most), ratio and ratio <= row.at_most) end
   if row.floor then bound("≥ " .. pretty(row.floor), our and our >= row.floor) end
   if row.ceiling then bound(("≤ %g"):format(row.ceiling), our and our <= row.ceiling) end
-  if #bounds > 0 then
-    return table.concat(bounds, ", "), met
-  end
-  return ""
+  return table.concat(bounds, ", "), met
 end
 
 --- The first line of what a shell command prints.
@@ -77,8 +91,8 @@ end
 -- -> the table as Markdown, how many bounds were missed.
 function report.table(rows, peer_names, measured)
   local lines, missed = {}, 0
-  lines[#lines + 1] = "| bench | what | peer | its number | MQ | ratio | must reach | |"
-  lines[#lines + 1] = "| --- | --- | --- | ---: | ---: | ---: | --- | --- |"
+  lines[#lines + 1] = "| bench | what | peer | its number | MQ | ratio | half of the rounds | must reach | |"
+  lines[#lines + 1] = "| --- | --- | --- | ---: | ---: | ---: | ---: | --- | --- |"
   for _, row in ipairs(rows) do
     local rounds = measured[row.bench]
     if rounds then
@@ -86,11 +100,11 @@ function report.table(rows, peer_names, measured)
       local its = row.peer and median_of(rounds, row.peer, row.value)
       local ratio = our and its and our / its
       local bound, met = judge(row, our, ratio)
-      local verdict = met == nil and "" or not our and "not run" or met and "ok" or "MISSED"
+      local verdict = bound == "" and "" or not our and "not run" or met and "ok" or "MISSED"
       missed = missed + (verdict == "MISSED" and 1 or 0)
-      lines[#lines + 1] = ("| %s | %s | %s | %s | %s | %s | %s | %s |"):format(row.bench, row.unit,
+      lines[#lines + 1] = ("| %s | %s | %s | %s | %s | %s | %s | %s | %s |"):format(row.bench, row.unit,
         peer_names[row.peer] or row.peer or "", its and pretty(its) or "", pretty(our),
-        ratio and ("%.2f"):format(ratio) or "", bound, verdict)
+        ratio and ("%.2f"):format(ratio) or "", ratio and spread_of(rounds, row.peer, row.value) or "", bound, verdict)
     end
   end
   return table.concat(lines, "\n"), missed

@@ -65,7 +65,7 @@ build-all: ## the module for all five interpreters
 	@for lua in $(LUAS); do $(MAKE) --no-print-directory build LUA=$$lua || exit 1; done
 
 check-lua55: ## does it compile for Lua 5.5, which no distribution packages yet?
-	$(CARGO) check --lib --target-dir target/lua5.5 --no-default-features --features lua55,mqtt,stomp,tls,websocket,broker,httpd
+	$(CARGO) check --lib --target-dir target/check --no-default-features --features lua55,mqtt,stomp,tls,websocket,broker,httpd
 
 env: ## shell lines for a plain interpreter: eval "$(make -s env LUA=lua5.3)"
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"

@@ -4,7 +4,7 @@ local MQ = require "MQ.mqtt"
 local now = require("MQ.core").now
 
 local port, topic, count = tonumber(arg[1]), arg[2], tonumber(arg[3])
-local mq = MQ:new { host = "127.0.0.1", port = port, qos = 1 }
+local mq = MQ:new { host = "127.0.0.1", port = port, qos = 1, subscription_identifiers = false }
 local took, seen, warm, from, cpu_from = {}, 0, math.floor(count / 20), nil, nil
 
 local function ping()

@@ -20,7 +20,7 @@ local function median_of(rounds, side, value)
   return #list > 0 and median(list) or nil
 end
 
--- The quarters below and above which the rounds' ratios lie, as text: rows whose spread holds 1 are a tie.
+-- Between what the middle half of the rounds' own ratios lies, as text: how much a ratio of medians is worth.
 local function spread_of(rounds, peer, value)
   local ratios = {}
   for _, round in ipairs(rounds) do
@@ -51,18 +51,22 @@ local function pretty(number)
   return text
 end
 
--- The bound as text, "" where there is none, and whether it is met.
+-- The bounds as text, and what became of them: "" where there are none.
 local function judge(row, our, ratio)
-  local bounds, met = {}, true
-  local function bound(text, ok)
+  local bounds, known, met = {}, true, true
+  local function bound(text, number, least, most)
     bounds[#bounds + 1] = text
-    met = met and ok
+    known = known and number ~= nil
+    met = met and known and (not least or number >= least) and (not most or number <= most)
   end
-  if row.at_least then bound(("≥ %g ×"):format(row.at_least), ratio and ratio >= row.at_least) end
-  if row.at_most then bound(("≤ %g ×"):format(row.at_most), ratio and ratio <= row.at_most) end
-  if row.floor then bound("≥ " .. pretty(row.floor), our and our >= row.floor) end
-  if row.ceiling then bound(("≤ %g"):format(row.ceiling), our and our <= row.ceiling) end
-  return table.concat(bounds, ", "), met
+  if row.at_least then bound(("≥ %g ×"):format(row.at_least), ratio, row.at_least) end
+  if row.at_most then bound(("≤ %g ×"):format(row.at_most), ratio, nil, row.at_most) end
+  if row.floor then bound("≥ " .. pretty(row.floor), our, row.floor) end
+  if row.ceiling then bound(("≤ %g"):format(row.ceiling), our, nil, row.ceiling) end
+  if #bounds == 0 then
+    return "", ""
+  end
+  return table.concat(bounds, ", "), not known and "not run" or met and "ok" or "MISSED"
 end
 
 --- The first line of what a shell command prints.
@@ -91,7 +95,7 @@ end
 -- -> the table as Markdown, how many bounds were missed.
 function report.table(rows, peer_names, measured)
   local lines, missed = {}, 0
-  lines[#lines + 1] = "| bench | what | peer | its number | MQ | ratio | half of the rounds | must reach | |"
+  lines[#lines + 1] = "| bench | what | peer | its number | MQ | ratio | middle half | must reach | |"
   lines[#lines + 1] = "| --- | --- | --- | ---: | ---: | ---: | ---: | --- | --- |"
   for _, row in ipairs(rows) do
     local rounds = measured[row.bench]
@@ -99,12 +103,11 @@ function report.table(rows, peer_names, measured)
       local our = median_of(rounds, "ours", row.value)
       local its = row.peer and median_of(rounds, row.peer, row.value)
       local ratio = our and its and our / its
-      local bound, met = judge(row, our, ratio)
-      local verdict = bound == "" and "" or not our and "not run" or met and "ok" or "MISSED"
+      local bounds, verdict = judge(row, our, ratio)
       missed = missed + (verdict == "MISSED" and 1 or 0)
       lines[#lines + 1] = ("| %s | %s | %s | %s | %s | %s | %s | %s | %s |"):format(row.bench, row.unit,
         peer_names[row.peer] or row.peer or "", its and pretty(its) or "", pretty(our),
-        ratio and ("%.2f"):format(ratio) or "", ratio and spread_of(rounds, row.peer, row.value) or "", bound, verdict)
+        ratio and ("%.2f"):format(ratio) or "", ratio and spread_of(rounds, row.peer, row.value) or "", bounds, verdict)
     end
   end
   return table.concat(lines, "\n"), missed

@@ -15,7 +15,7 @@ describe("The table of make bench", function()
     return text:match("[^\n]+$"), missed
   end
 
-  it("has medians, their ratio, and where half of the rounds' ratios lie", function()
+  it("has medians, their ratio, and where the middle half of the rounds' own lies", function()
     local text, missed = line(rows[1], 900, 1100, 1020, 1010, 5000)
     assert.equal("| B | things/s | C | 1,000 | 1,020 | 1.02 | 1.01–1.10 | ≥ 1 × | ok |", text)
     assert.equal(0, missed)
@@ -32,10 +32,15 @@ describe("The table of make bench", function()
   end)
 
   it("bounds what is to be small from above, and MQ's own number too", function()
-    local small = { bench = "B", value = "rate", unit = "µs", peer = "c", at_most = 0.6, ceiling = 500 }
-    assert.matches("ok |$", (line(small, 450)))
+    local small = { bench = "B", value = "rate", unit = "µs", peer = "c", at_most = 0.6 }
+    assert.matches("≤ 0.6 × | ok |$", (line(small, 550)))
+    assert.matches("≤ 0.6 × | MISSED |$", (line(small, 650)))
+    small.ceiling = 500
+    assert.matches("≤ 0.6 ×, ≤ 500 | ok |$", (line(small, 450)))
     assert.matches("MISSED |$", (line(small, 550)))
-    assert.matches("MISSED |$", (line(small, 700)))
+    local large = { bench = "B", value = "rate", unit = "things/s", floor = 500 }
+    assert.matches("≥ 500 | ok |$", (line(large, 500)))
+    assert.matches("≥ 500 | MISSED |$", (line(large, 499)))
   end)
 
   it("does not judge what has no bound, or was left out", function()
@@ -43,5 +48,6 @@ describe("The table of make bench", function()
     local text, missed = report.table(rows, {}, { B = { { c = { rate = 1000 } } } })
     assert.matches("not run |$", text)
     assert.equal(0, missed)
+    assert.matches("not run |$", (report.table(rows, {}, { B = { { ours = { rate = 1000 } } } })))
   end)
 end)

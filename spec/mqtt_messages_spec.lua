@@ -244,10 +244,11 @@ describe("MQ.mqtt messages:", function()
       local wide, narrow = inbox(mq, topic .. "/#"), inbox(mq, topic .. "/a")
       local other = messages(mq, topic .. "/b")
       assert(mq:emit(topic .. "/a", "x"))
-      assert(mq:emit(topic .. "/b", "y"))
-      expect(wide, 2)
+      expect(wide, 1)
       expect(narrow, 1)
+      assert(mq:emit(topic .. "/b", "y"))
       expect(other, 1)
+      helper.eventually(function() return wide[#wide] == "y" end, 5, "the other topic's message")
       for _, message in ipairs(other) do
         assert.equal(topic .. "/b", message.topic)
       end

@@ -153,13 +153,17 @@ hash -r
 step "lint" tools/lint.sh || true
 step "core" core_tests || true
 step "Lua 5.5 compiles" make -s check-lua55 || true
+before=
 for lua in $LUAS; do
+    # most crates do not know for which Lua they are built: a new build begins with those of the one before
+    [ -z "$before" ] || [ -d "target/$lua" ] || cp -a "target/$before" "target/$lua"
     step "build for $lua" make -s build spec-tools LUA="$lua" || finish
+    before=$lua
 done
 # Specs wait most of the time: two interpreters at once take half as long.
 say "== specs and examples on $LUAS, specs on the embedded broker: this takes some minutes"
-start_lane lua5.4 lua5.1 lua5.3
-start_lane luajit lua5.2 embedded
+start_lane lua5.4 lua5.3 lua5.2
+start_lane luajit lua5.1 embedded
 settle_lanes
 for version in 5.1 5.2 5.3 5.4; do
     step "rock for $version" rock "$version" || true

@@ -15,7 +15,7 @@ local mqtt = {}
 ---@field receive_maximum? integer    # messages of QoS 1 and 2 that the broker may have under way: 1000
 ---@field max_in_flight? integer      # the same, to the broker: 1000
 ---@field topic_alias_maximum? integer   # aliases that the broker may use: 64
----@field subscription_identifiers? boolean # true: callbacks whose filters overlap each get a message once (5 only)
+---@field subscription_identifiers? boolean # true; false is for a few filters that do not overlap (5 only)
 ---@field properties? MQ.mqtt.Properties # of CONNECT
 ---@field auth_method? string         # enhanced authentication (section 4.12)
 ---@field auth_data? string

@@ -236,24 +236,30 @@ describe("MQ.mqtt messages:", function()
     end
   end)
 
-  for name, options in pairs {
-    ["version 3.1.1"] = { version = "3.1.1" }, ["no identifiers"] = { subscription_identifiers = false },
-  } do
-    it("of overlapping filters come at least once for each (" .. name .. ")", function()
-      local mq, topic = client(server, options), unique("over")
-      local wide, narrow = inbox(mq, topic .. "/#"), inbox(mq, topic .. "/a")
-      local other = messages(mq, topic .. "/b")
-      assert(mq:emit(topic .. "/a", "x"))
-      expect(wide, 1)
-      expect(narrow, 1)
-      assert(mq:emit(topic .. "/b", "y"))
-      expect(other, 1)
-      helper.eventually(function() return wide[#wide] == "y" end, 5, "the other topic's message")
-      for _, message in ipairs(other) do
-        assert.equal(topic .. "/b", message.topic)
-      end
-    end)
-  end
+  it("of overlapping filters come at least once for each (version 3.1.1)", function()
+    local mq, topic = client(server, { version = "3.1.1" }), unique("over")
+    local wide, narrow, other = inbox(mq, topic .. "/#"), inbox(mq, topic .. "/a"), inbox(mq, topic .. "/b")
+    assert(mq:emit(topic .. "/a", "x"))
+    expect(wide, 1)
+    expect(narrow, 1)
+    tools.barrier(mq, topic .. "/b", other)
+    assert.equal(0, #other)
+  end)
+
+  it("of overlapping filters come at least once for each (no identifiers)", function()
+    local mq, topic = client(server, { subscription_identifiers = false }), unique("over")
+    local wide, narrow, other = inbox(mq, topic .. "/#"), inbox(mq, topic .. "/a"), inbox(mq, topic .. "/b")
+    assert(mq:emit(topic .. "/a", "x"))
+    expect(wide, 1)
+    expect(narrow, 1)
+    assert(mq:emit(topic .. "/b", "y"))
+    expect(other, 1)
+    helper.eventually(function() return wide[#wide] == "y" end, 5, "the other topic's message")
+    -- a broker may send a copy for each filter, but none of the other topic's
+    for _, payload in ipairs(other) do
+      assert.equal("y", payload)
+    end
+  end)
 
   it("that are retained come once, though another subscription overlaps theirs later", function()
     local publisher, topic = client(server), unique("state")

@@ -110,11 +110,14 @@ end_lanes() {
     done
 }
 
-# Most crates do not know for which Lua they are built: a new build begins with those of another.
-begin_with() { # which there is, which there is to be
-    rm -rf "target/$2.new"
-    cp -a "target/$1" "target/$2.new"
-    mv "target/$2.new" "target/$2"
+# Most crates do not know for which Lua they are built: a new build begins with those of the first interpreter.
+begin_build() { # interpreter
+    local first=target/${LUAS%% *}
+    if [ -d "$first" ] && [ ! -d "target/$1" ]; then
+        rm -rf "target/$1.new"
+        cp -a "$first" "target/$1.new"
+        mv "target/$1.new" "target/$1"
+    fi
 }
 
 core_tests() {
@@ -160,11 +163,9 @@ hash -r
 step "lint" tools/lint.sh || true
 step "core" core_tests || true
 step "Lua 5.5 compiles" make -s check-lua55 || true
-before=
 for lua in $LUAS; do
-    [ -z "$before" ] || [ -d "target/$lua" ] || begin_with "$before" "$lua"
+    begin_build "$lua"
     step "build for $lua" make -s build spec-tools LUA="$lua" || finish
-    before=$lua
 done
 # Specs wait most of the time: two interpreters at once take half as long.
 say "== specs and examples on $LUAS, specs on the embedded broker: this takes some minutes"
